@@ -1,0 +1,305 @@
+//! The flow table: its keys, its values, and what a packet does to a flow.
+//!
+//! A translated flow has two entries. The *reverse* entry {client, backend} owns the state and the
+//! counters, and says how replies are rewritten; the *forward* entry {client, frontend} says how
+//! the client's packets are. A forward entry without its reverse entry is a miss. On an ingress
+//! node whose chosen backend is elsewhere nothing is rewritten: there the forward entry stands alone
+//! and owns the state itself.
+
+use crate::{Address, Mac, NetId, protocol, tcp};
+
+/// Key of `flows` and `embryos`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// The network in which the client and the server meet.
+    pub net: NetId,
+    /// The client, as the server sees it.
+    pub client: Address,
+    /// The backend in a reverse entry, the frontend in a forward one.
+    pub server: Address,
+    /// The client's port.
+    pub client_port: u16,
+    /// The server's port.
+    pub server_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// A [`Side`] as u8.
+    pub side: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 44);
+
+/// Which of the two entries a key names.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// {client, backend}: rewrites replies, owns state and counters.
+    Reverse = 0,
+    /// {client, frontend}: rewrites the client's packets.
+    Forward = 1,
+}
+
+/// Value of `flows` and `embryos`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// When the last packet passed, nanoseconds of the coarse monotonic clock (4 ms steps). Only
+    /// the entry that owns the state keeps it.
+    pub last_ns: u64,
+    /// Packets and bytes from the client. Two CPUs that count at once may lose one.
+    pub forward: TransferCount,
+    /// Packets and bytes to the client.
+    pub reply: TransferCount,
+    /// What packets of this entry's direction are rewritten to: in a forward entry the backend (new
+    /// destination), in a reverse entry the frontend (new source).
+    pub peer: Address,
+    /// The client in the other entry: differs from the key's only for a task that was picked for
+    /// its own request, whose address is replaced by its network's gateway.
+    pub client: Address,
+    /// Port that goes with `peer`.
+    pub peer_port: u16,
+    /// Port that goes with `client`.
+    pub client_port: u16,
+    /// The backend.
+    pub backend: u32,
+    /// The service.
+    pub service: u32,
+    /// Bits of [`Seen`].
+    pub seen: u32,
+    /// Where packets of this entry's direction go.
+    pub delivery: Delivery,
+    /// The node that the flow came from through the mesh, a key of `vteps`; 0 when it entered here.
+    pub via: u32,
+}
+
+const _: () = assert!(size_of::<Flow>() == 104);
+
+/// Packets and bytes of one direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransferCount {
+    /// Packets; a segment of up to 64 kB that the kernel has not cut yet counts once.
+    pub packets: u64,
+    /// Bytes of whole frames.
+    pub bytes: u64,
+}
+
+/// Where a flow's packets go.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// An interface for [`delivery::TASK`] and [`delivery::UPLINK`], a key of `vteps` for
+    /// [`delivery::TUNNEL`] and [`delivery::MESH`].
+    pub target: u32,
+    /// The Ethernet address of the task's end, for [`delivery::TASK`].
+    pub mac: Mac,
+    /// One of [`delivery`].
+    pub kind: u16,
+}
+
+const _: () = assert!(size_of::<Delivery>() == 12);
+
+/// Kinds of [`Delivery`].
+pub mod delivery {
+    /// Look the destination up among the endpoints of the network.
+    pub const ENDPOINT: u16 = 0;
+    /// Into a task on this node.
+    pub const TASK: u16 = 1;
+    /// To another node, in the flow's own network.
+    pub const TUNNEL: u16 = 2;
+    /// To another node, through the mesh.
+    pub const MESH: u16 = 3;
+    /// Out of the interface that the client's packets came in by.
+    pub const UPLINK: u16 = 4;
+}
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    Forward,
+    /// From the server to the client.
+    Reply,
+}
+
+/// What has been seen of a flow: bits that are only ever set, so that packets of both directions
+/// may be handled on two CPUs at once, in any order.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen(pub u32);
+
+/// Where a flow is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FlowState {
+    /// Nothing has come back yet.
+    Opening,
+    /// Both sides have spoken.
+    Established,
+    /// One side has said that it is done.
+    Closing,
+    /// Both sides are done, or one has reset the connection.
+    Closed,
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+impl Seen {
+    /// The server has answered.
+    pub const REPLIED: u32 = 1 << 0;
+    /// The client has sent FIN.
+    pub const FORWARD_FIN: u32 = 1 << 1;
+    /// The server has sent FIN.
+    pub const REPLY_FIN: u32 = 1 << 2;
+    /// Either side has sent RST.
+    pub const RESET: u32 = 1 << 3;
+    /// The end of the flow is in the counts of `loads`.
+    pub const COUNTED: u32 = 1 << 4;
+
+    /// The bits that a packet adds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_packet(protocol: u8, direction: Direction, tcp_flags: u8) -> u32 {
+        let mut bits = match direction {
+            Direction::Forward => 0,
+            Direction::Reply => Self::REPLIED,
+        };
+        if protocol == protocol::TCP {
+            if tcp_flags & tcp::FIN != 0 {
+                bits |= match direction {
+                    Direction::Forward => Self::FORWARD_FIN,
+                    Direction::Reply => Self::REPLY_FIN,
+                };
+            }
+            if tcp_flags & tcp::RST != 0 {
+                bits |= Self::RESET;
+            }
+        }
+        bits
+    }
+
+    /// The state that these bits amount to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn state(self) -> FlowState {
+        let fins = self.0 & (Self::FORWARD_FIN | Self::REPLY_FIN);
+        if self.0 & Self::RESET != 0 || fins == (Self::FORWARD_FIN | Self::REPLY_FIN) {
+            FlowState::Closed
+        } else if fins != 0 {
+            FlowState::Closing
+        } else if self.0 & Self::REPLIED != 0 {
+            FlowState::Established
+        } else {
+            FlowState::Opening
+        }
+    }
+
+    /// How long a flow is kept after its last packet, in nanoseconds.
+    ///
+    /// An established TCP connection outlives the default keepalive interval of two hours
+    /// (RFC 5382 REQ-5 asks for 2 h 4 min); a half-closed one gets as long as the kernel's own
+    /// connection tracking gives FIN_WAIT; a closed one stays for late segments.
+    #[inline(always)]
+    #[must_use]
+    pub const fn timeout_ns(self, protocol: u8) -> u64 {
+        let seconds = match (protocol == protocol::TCP, self.state()) {
+            (true, FlowState::Established) => 7_440,
+            (true, FlowState::Closing) => 120,
+            (_, FlowState::Closed) => 10,
+            (false, FlowState::Established) => 60,
+            (_, FlowState::Opening | FlowState::Closing) => 30,
+        };
+        seconds * SECOND_NS
+    }
+
+    /// Whether a flow last seen at `last_ns` has ended by `now_ns`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_expired(self, protocol: u8, last_ns: u64, now_ns: u64) -> bool {
+        now_ns.saturating_sub(last_ns) > self.timeout_ns(protocol)
+    }
+
+    /// Whether a client's packet with these TCP flags begins a new connection in the place of this
+    /// one: a SYN on a connection that one side has already left.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reopened_by(self, protocol: u8, tcp_flags: u8) -> bool {
+        protocol == protocol::TCP
+            && tcp::is_initial(tcp_flags)
+            && matches!(self.state(), FlowState::Closing | FlowState::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packets() -> impl Strategy<Value = std::vec::Vec<(bool, u8)>> {
+        proptest::collection::vec((any::<bool>(), any::<u8>()), 0..12)
+    }
+
+    extern crate std;
+
+    fn after(packets: &[(bool, u8)]) -> Seen {
+        packets
+            .iter()
+            .fold(Seen::default(), |seen, (reply, flags)| {
+                let direction = if *reply {
+                    Direction::Reply
+                } else {
+                    Direction::Forward
+                };
+                Seen(seen.0 | Seen::of_packet(protocol::TCP, direction, *flags))
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn states_never_go_back(packets in packets()) {
+            let mut last = FlowState::Opening;
+            for end in 0..=packets.len() {
+                let state = after(&packets[..end]).state();
+                prop_assert!(state >= last, "{last:?} then {state:?}");
+                last = state;
+            }
+        }
+
+        #[test]
+        fn order_does_not_matter(packets in packets()) {
+            let mut reversed = packets.clone();
+            reversed.reverse();
+            prop_assert_eq!(after(&packets), after(&reversed));
+        }
+
+        #[test]
+        fn a_flow_lives_exactly_its_timeout(bits in 0u32..32, proto in any::<u8>(), last in 0u64..1 << 60) {
+            let seen = Seen(bits);
+            let end = last + seen.timeout_ns(proto);
+            prop_assert!(!seen.is_expired(proto, last, end));
+            prop_assert!(seen.is_expired(proto, last, end + 1));
+            prop_assert!(!seen.is_expired(proto, last, last.saturating_sub(1)), "clocks of CPUs differ");
+        }
+    }
+
+    #[test]
+    fn one_fin_closes_one_side_only() {
+        let seen = after(&[
+            (false, tcp::SYN),
+            (true, tcp::SYN | tcp::ACK),
+            (false, tcp::FIN | tcp::ACK),
+        ]);
+        assert_eq!(seen.state(), FlowState::Closing);
+        assert!(seen.is_reopened_by(protocol::TCP, tcp::SYN));
+        assert!(!seen.is_reopened_by(protocol::TCP, tcp::SYN | tcp::ACK));
+        assert!(!seen.is_reopened_by(protocol::UDP, tcp::SYN));
+    }
+
+    #[test]
+    fn udp_has_no_flags() {
+        let bits = Seen::of_packet(protocol::UDP, Direction::Reply, tcp::FIN | tcp::RST);
+        assert_eq!(Seen(bits).state(), FlowState::Established);
+    }
+}

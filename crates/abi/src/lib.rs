@@ -1,0 +1,39 @@
+//! What the kernel programs and user space share: the keys and values of every map, the wire
+//! format of the mesh, and the packet arithmetic.
+//!
+//! Everything here is plain data and pure functions over it, compiled for the kernel by `ebpf` and
+//! for user space by `dataplane`; the same code is tested natively and by test runs in the kernel.
+//! Layouts are `repr(C)` without implicit padding, since the kernel compares keys byte by byte.
+//! Unless a field says otherwise, numbers and ports are in host byte order.
+#![no_std]
+
+mod address;
+mod attachment;
+pub mod checksum;
+mod drops;
+mod flow;
+mod fragment;
+pub mod hash;
+mod header;
+mod mac;
+mod mesh;
+mod node;
+mod pick;
+mod pod;
+mod service;
+mod verdict;
+
+pub use address::Address;
+pub use attachment::{Endpoint, EndpointKey, EndpointKind, Iface, Network, Vtep, endpoint, iface};
+pub use drops::{DropCounter, DropReason, DropSample};
+pub use flow::{
+    Delivery, Direction, Flow, FlowKey, FlowState, Seen, Side, TransferCount, delivery,
+};
+pub use fragment::{FragmentKey, FragmentPorts};
+pub use header::{Bytes, Family, Fragment, Header, HeaderError, ethertype, icmp, protocol, tcp};
+pub use mac::{Mac, ROUTER_MAC};
+pub use mesh::{Mesh, MeshDirection};
+pub use node::{LAYOUT, MARK_UNSOLICITED, NetId, Settings};
+pub use pick::{client_hash, connection_hash, pick_index};
+pub use service::{Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state};
+pub use verdict::Verdict;

@@ -1,0 +1,129 @@
+//! Frontends and what stands behind them.
+
+use crate::{Address, NetId};
+
+/// Key of `services`. Port and protocol 0 are the whole-VIP wildcard.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceKey {
+    /// The network of the VIP.
+    pub net: NetId,
+    /// The VIP.
+    pub address: Address,
+    /// Destination port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<ServiceKey>() == 24);
+
+/// Key of `published`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublishedKey {
+    /// One address of the node, or its family's any: `::ffff:0.0.0.0` or `::`.
+    pub address: Address,
+    /// Destination port.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+const _: () = assert!(size_of::<PublishedKey>() == 20);
+
+/// Value of `services` and `published`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Cluster-wide service number, never 0; key of `cursors`.
+    pub id: u32,
+    /// First of the service's entries in `picks`, when there are more than [`Service::INLINE`].
+    pub pick_offset: u32,
+    /// Number of entries; 0 while the service has no backend.
+    pub pick_length: u32,
+    /// Rises with every change of the picks.
+    pub generation: u32,
+    /// An [`Algorithm`] as u32.
+    pub algorithm: u32,
+    /// The picks themselves when there are at most [`Service::INLINE`].
+    pub inline: [u32; 8],
+}
+
+const _: () = assert!(size_of::<Service>() == 52);
+
+impl Service {
+    /// How many picks fit into the value itself.
+    pub const INLINE: u32 = 8;
+}
+
+/// How a backend is chosen for a new flow. Names and semantics are those of IPVS.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Round robin: one after the other, per node.
+    RoundRobin = 1,
+    /// Source hashing: by the client's address.
+    SourceHash = 2,
+    /// Maglev hashing: by the client's address and port, the same on every node.
+    Maglev = 3,
+}
+
+impl Algorithm {
+    /// Reads the field of a map value; `None` for a number that no algorithm has.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Option<Self> {
+        match value {
+            1 => Some(Self::RoundRobin),
+            2 => Some(Self::SourceHash),
+            3 => Some(Self::Maglev),
+            _ => None,
+        }
+    }
+}
+
+/// Value of `backends`, keyed by the cluster-wide backend number (u32, never 0).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backend {
+    /// The address that packets are sent to.
+    pub address: Address,
+    /// The network of that address.
+    pub net: NetId,
+    /// The node that has it, a key of `vteps`; 0 for this node.
+    pub vtep: u32,
+    /// The port that packets are sent to; 0 keeps the frontend's port.
+    pub port: u16,
+    /// Weight, 0 to 65,535.
+    pub weight: u16,
+    /// One of [`backend_state`].
+    pub state: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+const _: () = assert!(size_of::<Backend>() == 32);
+
+/// States of [`Backend`].
+pub mod backend_state {
+    /// Takes new flows.
+    pub const READY: u8 = 1;
+}
+
+/// Value of `loads`, keyed by backend number: flows that this node carries to it. Both only rise;
+/// the active ones are the difference.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Flows that were answered.
+    pub opened: u64,
+    /// Those of them that have ended.
+    pub closed: u64,
+}
+
+const _: () = assert!(size_of::<Load>() == 16);
