@@ -1,0 +1,103 @@
+//! The project's own tooling: `cargo xtask --help`.
+
+#![forbid(unsafe_code)]
+
+mod binaries;
+mod object;
+mod process;
+mod setup;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use binaries::Profile;
+use process::say;
+use workspace::Workspace;
+
+/// Builds, checks, tests, measures and shows netd.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Installs what this machine lacks (as root) and says what; silent when nothing is missing.
+    ///
+    /// Programs from Debian packages, the nightly toolchain that compiles the kernel programs, and
+    /// bpf-linker. Every other command that needs them does this by itself.
+    Setup,
+    /// Builds the kernel programs, if their sources have changed, and the binaries.
+    Build {
+        /// With optimisations, into target/release.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Starts three nodes as network namespaces, serves real clients on them, shows what happened,
+    /// and cleans up (as root).
+    Demo(Passed),
+    /// Laboratories: up, down, ls, kill, start (as root).
+    ///
+    /// `lab up --name q --nodes 3 --demo` starts nodes as network namespaces q-n1, q-n2, q-n3 and a
+    /// client q-client on one underlay, prints one JSON document about them, and leaves them
+    /// running; `lab down --name q` leaves nothing of them. `lab up --help` knows the rest.
+    Lab(Passed),
+    /// Measures netd against its peers in the same run (as root), with optimised binaries.
+    ///
+    /// Names choose measurements (all without any); `--json` prints one object a line.
+    Bench(Passed),
+}
+
+/// Arguments for the laboratory's program, which knows them.
+#[derive(Debug, Args)]
+struct Passed {
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "ARGUMENTS"
+    )]
+    arguments: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(task: Task) -> Result<ExitCode> {
+    let workspace = Workspace::current()?;
+    match task {
+        Task::Setup => {
+            setup::everything()?;
+        }
+        Task::Build { release } => {
+            let profile = if release {
+                Profile::Release
+            } else {
+                Profile::Dev
+            };
+            let toolchain = setup::Toolchain::ensure()?;
+            binaries::build(&workspace, &toolchain, profile)?;
+        }
+        Task::Demo(passed) => lab(&workspace, Profile::Dev, "demo", passed)?,
+        Task::Lab(passed) => lab(&workspace, Profile::Dev, "lab", passed)?,
+        Task::Bench(passed) => lab(&workspace, Profile::Release, "bench", passed)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lab(workspace: &Workspace, profile: Profile, command: &str, passed: Passed) -> Result<()> {
+    let mut arguments = vec![command.to_owned()];
+    arguments.extend(passed.arguments);
+    binaries::become_lab(workspace, profile, &arguments)
+}

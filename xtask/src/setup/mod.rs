@@ -1,0 +1,20 @@
+//! Setting up a machine: what is missing is named and installed, what is there is left alone.
+//!
+//! Two halves, since building needs less than running: `toolchain` is what building the kernel
+//! programs takes, `host` what running nodes in network namespaces takes.
+
+mod host;
+mod toolchain;
+
+use anyhow::Result;
+
+pub(crate) use toolchain::Toolchain;
+
+/// Makes sure of both halves. Silent when nothing is missing.
+///
+/// # Errors
+/// When something is missing and cannot be installed.
+pub(crate) fn everything() -> Result<Toolchain> {
+    host::ensure()?;
+    Toolchain::ensure()
+}
