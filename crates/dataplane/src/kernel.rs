@@ -1,0 +1,8 @@
+//! Everything that touches the kernel; nothing else in this crate does.
+//!
+//! Each surface is one module that speaks of our own types. No type of rtnetlink or aya leaves it.
+
+pub(crate) mod bpf;
+pub(crate) mod netlink;
+pub(crate) mod netns;
+pub(crate) mod sysctl;

@@ -1,0 +1,222 @@
+//! A BPF map as a table of our own types.
+#![expect(unsafe_code, reason = "plain data is handed to the kernel as bytes")]
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::Pod;
+
+use super::sys::{self, Progress};
+
+/// Elements in one system call.
+const CHUNK: usize = 4096;
+
+/// Plain data that begins as zeroes.
+pub(crate) trait Plain: Pod + Default {}
+impl<T: Pod + Default> Plain for T {}
+
+/// A map whose keys are `K` and whose values are `V`: checked when it is opened.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    name: &'static str,
+    fd: OwnedFd,
+    capacity: u32,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+/// A map cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    /// The object of the kernel programs does not define it.
+    #[error("map {0} does not exist")]
+    Missing(&'static str),
+    /// Its layout is another one: the object does not belong to this build.
+    #[error("map {name} has keys of {key} and values of {value} bytes")]
+    Layout { name: &'static str, key: u32, value: u32 },
+    /// The kernel refused; what was done before remains.
+    #[error("{action} map {name}")]
+    Kernel {
+        action: &'static str,
+        name: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl TableError {
+    /// Whether the map has no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Kernel { source, .. } if source.raw_os_error() == Some(libc::E2BIG))
+    }
+}
+
+impl<K: Plain, V: Plain> Table<K, V> {
+    /// Takes the map behind `fd`.
+    pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self, TableError> {
+        let info = sys::map_info(fd.as_fd())
+            .map_err(|source| TableError::Kernel { action: "inspect", name, source })?;
+        const { assert!(size_of::<K>() <= sys::CURSOR) };
+        if (info.key_size as usize, info.value_size as usize) != (size_of::<K>(), size_of::<V>()) {
+            return Err(TableError::Layout { name, key: info.key_size, value: info.value_size });
+        }
+        Ok(Self { name, fd, capacity: info.max_entries, types: PhantomData })
+    }
+
+    /// How many elements the map can hold.
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Result<Option<V>, TableError> {
+        let mut value = V::default();
+        match sys::lookup(self.fd.as_fd(), bytes(key), bytes_mut(&mut value)) {
+            Ok(()) => Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(source) => Err(self.error("read", source)),
+        }
+    }
+
+    pub(crate) fn put(&self, key: &K, value: &V) -> Result<(), TableError> {
+        sys::update(self.fd.as_fd(), bytes(key), bytes(value))
+            .map_err(|source| self.error("write", source))
+    }
+
+    /// Removes one element; tells whether it was there.
+    pub(crate) fn remove(&self, key: &K) -> Result<bool, TableError> {
+        match sys::delete(self.fd.as_fd(), bytes(key)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(source) => Err(self.error("remove from", source)),
+        }
+    }
+
+    /// Every element. What changes meanwhile may be seen or not; an element that is never touched
+    /// is seen.
+    pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, TableError> {
+        let mut entries = Vec::new();
+        let mut cursor = None;
+        let mut chunk = CHUNK.min(self.capacity.max(1) as usize);
+        loop {
+            let mut keys = vec![K::default(); chunk];
+            let mut values = vec![V::default(); chunk];
+            let start = cursor;
+            let Progress { count, result } = sys::lookup_batch(
+                self.fd.as_fd(),
+                &mut cursor,
+                (slice_mut(&mut keys), slice_mut(&mut values)),
+                u32::try_from(chunk).unwrap_or(u32::MAX),
+            );
+            let end = match result {
+                Ok(()) => false,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+                // One bucket of the hash table holds more than fits: again, with more room.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    chunk *= 2;
+                    cursor = start;
+                    continue;
+                }
+                Err(source) => return Err(self.error("list", source)),
+            };
+            entries.extend(keys.into_iter().zip(values).take(count));
+            if end {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Writes elements in batches, in order.
+    pub(crate) fn put_all(&self, entries: &[(K, V)]) -> Result<(), TableError> {
+        for chunk in entries.chunks(CHUNK) {
+            let (keys, values): (Vec<K>, Vec<V>) = chunk.iter().copied().unzip();
+            let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            sys::update_batch(self.fd.as_fd(), slice(&keys), slice(&values), count)
+                .result
+                .map_err(|source| self.error("write", source))?;
+        }
+        Ok(())
+    }
+
+    /// Removes elements in batches; those that do not exist are passed over. Returns how many did.
+    pub(crate) fn remove_all(&self, keys: &[K]) -> Result<usize, TableError> {
+        let mut removed = 0;
+        for mut chunk in keys.chunks(CHUNK) {
+            while !chunk.is_empty() {
+                let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                let progress = sys::delete_batch(self.fd.as_fd(), slice(chunk), count);
+                let done = progress.count.min(chunk.len());
+                removed += done;
+                match progress.result {
+                    Ok(()) => break,
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                        chunk = chunk.get(done + 1..).unwrap_or_default();
+                    }
+                    Err(source) => return Err(self.error("remove from", source)),
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> TableError {
+        TableError::Kernel { action, name: self.name, source }
+    }
+}
+
+/// A per-CPU array.
+#[derive(Debug)]
+pub(crate) struct CpuTable<V> {
+    name: &'static str,
+    fd: OwnedFd,
+    cpus: usize,
+    length: u32,
+    types: PhantomData<fn() -> V>,
+}
+
+impl<V: Plain> CpuTable<V> {
+    /// Takes the map behind `fd`. Values are multiples of 8 bytes, so that the kernel's rounding
+    /// leaves no gap between CPUs.
+    pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self, TableError> {
+        const { assert!(size_of::<V>().is_multiple_of(8)) };
+        let kernel = |source| TableError::Kernel { action: "inspect", name, source };
+        let info = sys::map_info(fd.as_fd()).map_err(kernel)?;
+        if (info.key_size as usize, info.value_size as usize) != (4, size_of::<V>()) {
+            return Err(TableError::Layout { name, key: info.key_size, value: info.value_size });
+        }
+        let cpus = aya::util::nr_cpus().map_err(|(_, source)| kernel(source))?;
+        Ok(Self { name, fd, cpus, length: info.max_entries, types: PhantomData })
+    }
+
+    /// How many elements the array has.
+    pub(crate) const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The element of every possible CPU.
+    pub(crate) fn get(&self, index: u32) -> Result<Vec<V>, TableError> {
+        let mut values = vec![V::default(); self.cpus];
+        sys::lookup(self.fd.as_fd(), bytes(&index), slice_mut(&mut values)).map_err(|source| {
+            TableError::Kernel { action: "read", name: self.name, source }
+        })?;
+        Ok(values)
+    }
+}
+
+fn bytes<T: Pod>(value: &T) -> &[u8] {
+    slice(std::slice::from_ref(value))
+}
+
+fn bytes_mut<T: Pod>(value: &mut T) -> &mut [u8] {
+    slice_mut(std::slice::from_mut(value))
+}
+
+fn slice<T: Pod>(values: &[T]) -> &[u8] {
+    // SAFETY: `Pod` promises that every byte of a value is initialised; the length is that of the
+    // slice itself, and the borrow is kept.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
+
+fn slice_mut<T: Pod>(values: &mut [T]) -> &mut [u8] {
+    // SAFETY: as in `slice`; `Pod` promises in addition that every pattern of bytes is a value.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}

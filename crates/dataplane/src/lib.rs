@@ -1,0 +1,13 @@
+//! From a desired network state to the kernel.
+//!
+//! [`Desired`] says what should be; the kernel modules observe what is; a pure planner decides what
+//! has to change, in an order in which traffic never sees a half-made thing; applying the changes
+//! is the only part that touches the world. Start-up, every change and every audit are the same
+//! three steps.
+#![deny(unsafe_code)]
+
+mod desired;
+mod kernel;
+mod names;
+mod tables;
+mod world;
