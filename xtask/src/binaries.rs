@@ -44,7 +44,8 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain, profile: Profi
     if profile == Profile::Release {
         build.arg("--release");
     }
-    run_cargo(&mut build)
+    run_cargo(&mut build)?;
+    Ok(())
 }
 
 /// Sets up and builds what is missing, then becomes the laboratory's program.

@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod binaries;
+mod mutants;
 mod object;
 mod process;
 mod setup;
+mod testing;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,6 +39,19 @@ enum Task {
         /// With optimisations, into target/release.
         #[arg(long)]
         release: bool,
+    },
+    /// Sets up, builds and runs the tests (as root); the last line is `N passed, M failed`.
+    Test {
+        /// A package (`netd-abi`), a test program, or a part of tests' names; with --mutants, a
+        /// part of the faults' names.
+        filter: Option<String>,
+        /// With soak tests, a thousand cycles, a million packets: hours.
+        #[arg(long, conflicts_with = "mutants")]
+        long: bool,
+        /// Instead of the tests, runs the seeded faults of integration/mutants: each must fail a
+        /// test, and then counts as passed.
+        #[arg(long)]
+        mutants: bool,
     },
     /// Starts three nodes as network namespaces, serves real clients on them, shows what happened,
     /// and cleans up (as root).
@@ -88,6 +103,20 @@ fn execute(task: Task) -> Result<ExitCode> {
             };
             let toolchain = setup::Toolchain::ensure()?;
             binaries::build(&workspace, &toolchain, profile)?;
+        }
+        Task::Test {
+            filter,
+            mutants: true,
+            ..
+        } => {
+            return mutants::execute(&workspace, filter.as_deref());
+        }
+        Task::Test {
+            filter,
+            long,
+            mutants: false,
+        } => {
+            return testing::execute(&workspace, &testing::Request { filter, long });
         }
         Task::Demo(passed) => lab(&workspace, Profile::Dev, "demo", passed)?,
         Task::Lab(passed) => lab(&workspace, Profile::Dev, "lab", passed)?,

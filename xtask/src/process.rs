@@ -3,9 +3,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 
@@ -20,6 +21,12 @@ const FROM_CARGO_RUN: &[&str] = &["CARGO", "LD_LIBRARY_PATH", "RUST_RECURSION_CO
 #[expect(clippy::print_stderr, reason = "the one place that talks to the user")]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");
+}
+
+/// Prints one line of results.
+#[expect(clippy::print_stdout, reason = "the one place that prints results")]
+pub(crate) fn print(line: &str) {
+    println!("{line}");
 }
 
 /// `program`, found on the extended `PATH`, without what cargo told this process, and without
@@ -65,34 +72,47 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs cargo to the end and leaves out its line about having finished, so that nothing is said
-/// when there was nothing to do.
+/// Runs cargo to the end, leaves out its line about having finished, so that nothing is said when
+/// there was nothing to do, and returns its standard output.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn run_cargo(command: &mut Command) -> Result<()> {
+pub(crate) fn run_cargo(command: &mut Command) -> Result<String> {
     let what = describe(command);
     if std::io::stderr().is_terminal() {
         command.env("CARGO_TERM_COLOR", "always");
     }
     let mut child = command
-        .stdout(std::io::stderr())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("start `{what}`"))?;
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines() {
-            let line = line.with_context(|| format!("read from `{what}`"))?;
-            if !line.contains("Finished") || !line.contains("` profile [") {
-                say(&line);
-            }
-        }
+    let said = child
+        .stderr
+        .take()
+        .map(|stderr| thread::spawn(move || say_progress(stderr)));
+    let mut printed = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout
+            .read_to_string(&mut printed)
+            .with_context(|| format!("read from `{what}`"))?;
     }
     let status = child.wait().with_context(|| format!("wait for `{what}`"))?;
+    if let Some(said) = said {
+        drop(said.join());
+    }
     if !status.success() {
         bail!("`{what}` ended with {status}");
     }
-    Ok(())
+    Ok(printed)
+}
+
+fn say_progress(stderr: ChildStderr) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        if !line.contains("Finished") || !line.contains("` profile [") {
+            say(&line);
+        }
+    }
 }
 
 /// Runs to the end and returns its standard output.
