@@ -1,0 +1,223 @@
+//! A cluster whose every reference resolves and whose every address is decided.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use crate::{
+    Algorithm, BackendId, EndpointName, Family, NetworkName, NodeName, PerFamily, Port, Protocol,
+    ServiceId, ServiceName, Vni,
+};
+
+/// The whole cluster. Made by [`crate::validate`] only, so what it says of itself holds: keys of
+/// one map that stand in another exist, and no two of anything share an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// UDP port of VXLAN on every node.
+    pub data_path_port: Port,
+    /// The network of the mesh; present when a service publishes a port.
+    pub ingress: Option<Ingress>,
+    /// The machines.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// The overlay networks, the ingress network excluded.
+    pub networks: BTreeMap<NetworkName, Network>,
+    /// The attachments of tasks to networks.
+    pub endpoints: BTreeMap<EndpointName, Endpoint>,
+    /// The tasks that the endpoints belong to.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// The backends that frontends name.
+    pub backends: BTreeMap<BackendId, Backend>,
+}
+
+/// The network in which published ports meet their backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// Its number.
+    pub vni: Vni,
+    /// Its subnets.
+    pub subnets: PerFamily<IpNetwork>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its underlay (VTEP) address; all nodes' are of one family.
+    pub address: IpAddr,
+    /// Its blocks of the gateway pool.
+    pub gateway: PerFamily<IpNetwork>,
+}
+
+/// An overlay network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its number.
+    pub vni: Vni,
+    /// Its subnets; at least one.
+    pub subnets: PerFamily<IpNetwork>,
+    /// The network's own address in each subnet: the first usable one.
+    pub gateways: PerFamily<IpAddr>,
+    /// Whether its tasks have no way out by it.
+    pub internal: bool,
+    /// Upper bound of the MTU in bytes, 1,280 to 65,485 (576 without IPv6).
+    pub mtu: Option<u16>,
+}
+
+/// A task: whatever runs in one network namespace of one node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The node.
+    pub node: NodeName,
+    /// The network namespace, absolute.
+    pub namespace: PathBuf,
+}
+
+/// What a task has besides its endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its endpoints, in the order of the topology.
+    pub endpoints: Vec<EndpointName>,
+    /// Name of the interface that is its way out; present when there are gateway or ingress
+    /// addresses.
+    pub gateway_interface: Option<String>,
+    /// Addresses in its node's gateway blocks; none when all its networks are internal.
+    pub gateway: PerFamily<IpAddr>,
+    /// Addresses in the ingress network; none when it serves no published port.
+    pub ingress: PerFamily<IpAddr>,
+}
+
+/// A task's attachment to a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The task, a key of [`Topology::tasks`].
+    pub task: TaskId,
+    /// The network.
+    pub network: NetworkName,
+    /// Its addresses: one for each subnet of the network.
+    pub addresses: PerFamily<IpAddr>,
+    /// Name of the interface in the task's namespace.
+    pub interface: String,
+}
+
+/// A service: what backends do together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its number.
+    pub id: ServiceId,
+    /// The network of its VIPs and backends.
+    pub network: NetworkName,
+    /// Its VIPs: one for each subnet of the network.
+    pub vips: PerFamily<IpAddr>,
+    /// How a backend of a VIP is chosen.
+    pub algorithm: Algorithm,
+    /// The ports of the VIPs; empty for every port, translated to itself.
+    pub ports: Vec<PortMapping>,
+    /// The ports that it publishes on every node.
+    pub published: Vec<Published>,
+    /// The endpoints behind it with their weights (0 to 65,535), in the order of the topology.
+    pub members: Vec<(EndpointName, u16)>,
+    /// What clients dial, with the backends of each: one for each VIP and port, and one for each
+    /// published port and family of the ingress network.
+    pub frontends: Vec<Frontend>,
+}
+
+/// A port and the port of the backends that it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortMapping {
+    /// What clients dial.
+    pub port: Port,
+    /// What backends listen on.
+    pub target: Port,
+    /// Of both.
+    pub protocol: Protocol,
+}
+
+/// A port that every node answers on every own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Published {
+    /// The ports.
+    pub mapping: PortMapping,
+    /// How a backend is chosen.
+    pub algorithm: Algorithm,
+}
+
+/// Something that a client dials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    /// Where it is.
+    pub kind: FrontendKind,
+    /// The port; `None` is every port of every protocol.
+    pub port: Option<(Port, Protocol)>,
+    /// How a backend is chosen.
+    pub algorithm: Algorithm,
+    /// Keys of [`Topology::backends`], in the order of the service's members.
+    pub backends: Vec<BackendId>,
+}
+
+/// Where a frontend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendKind {
+    /// This VIP in the service's network.
+    Vip(IpAddr),
+    /// Every node's own addresses of this family.
+    Published(Family),
+}
+
+/// An endpoint's address and port behind a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The service.
+    pub service: ServiceName,
+    /// The endpoint.
+    pub endpoint: EndpointName,
+    /// Which side of the service it serves, and so in which network `address` is.
+    pub kind: BackendKind,
+    /// Where packets go: an address of the endpoint, or of its task in the ingress network.
+    pub address: IpAddr,
+    /// The port that packets go to; `None` keeps the one that was dialled.
+    pub port: Option<Port>,
+    /// The weight, 0 to 65,535.
+    pub weight: u16,
+}
+
+/// Which side of a service a backend serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BackendKind {
+    /// Its VIPs, in the service's network.
+    Vip,
+    /// Its published ports, in the ingress network.
+    Published,
+}
+
+impl Topology {
+    /// The task of an endpoint.
+    #[must_use]
+    pub fn task_of(&self, endpoint: &Endpoint) -> &Task {
+        &self.tasks[&endpoint.task]
+    }
+
+    /// The services that an endpoint is behind, with their names.
+    pub fn services_of(
+        &self,
+        endpoint: &EndpointName,
+    ) -> impl Iterator<Item = (&ServiceName, &Service)> {
+        self.services
+            .iter()
+            .filter(move |(_, service)| service.members.iter().any(|(member, _)| member == endpoint))
+    }
+
+    /// The backends of a service's VIPs or published ports, each once, by number.
+    pub fn backends_of(
+        &self,
+        service: &ServiceName,
+        kind: BackendKind,
+    ) -> impl Iterator<Item = (BackendId, &Backend)> {
+        self.backends
+            .iter()
+            .filter(move |(_, backend)| backend.service == *service && backend.kind == kind)
+            .map(|(id, backend)| (*id, backend))
+    }
+}

@@ -1,0 +1,23 @@
+//! The driver: one loop that brings this node to what the topology says, and tells what it did.
+
+mod live;
+mod state;
+
+pub(crate) use live::{
+    Attached, Direction, Drop, Flow, FlowState, Interface, Live, Load as BackendLoad, Sample,
+    Transfer, Unanswered,
+};
+pub(crate) use state::{Applied, Load, LoadError, Obstacle, State};
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+/// What others hold of the agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle {
+    /// The last snapshot.
+    pub(crate) state: watch::Receiver<Arc<State>>,
+    /// Questions that only the kernel can answer.
+    pub(crate) live: Live,
+}

@@ -1,0 +1,92 @@
+//! What the agent tells everybody else: one immutable snapshot after another.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use model::{NodeName, Topology};
+
+/// The agent as of its last pass. Published through a `tokio::sync::watch`, never changed in place.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// This node.
+    pub(crate) node: NodeName,
+    /// When the daemon started.
+    pub(crate) since: SystemTime,
+    /// The topology file, and what became of its last reading.
+    pub(crate) load: Load,
+    /// The last topology that was free of errors: what the kernel has, or is being brought to.
+    /// `None` until there was one.
+    pub(crate) topology: Option<Arc<Topology>>,
+    /// What the data plane reported of itself at its last apply; `None` until one succeeded.
+    pub(crate) applied: Option<Applied>,
+    /// What stands in the way on this host.
+    pub(crate) problems: Vec<Obstacle>,
+}
+
+impl State {
+    /// Whether everything that the file asks for is in place.
+    pub(crate) const fn is_ready(&self) -> bool {
+        self.applied.is_some() && self.problems.is_empty() && self.load.errors.is_empty()
+    }
+}
+
+/// The topology file.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Where it is.
+    pub(crate) file: PathBuf,
+    /// When [`State::topology`] was read; `None` until there was one.
+    pub(crate) loaded_at: Option<SystemTime>,
+    /// How many topologies have been taken, this one included.
+    pub(crate) generation: u64,
+    /// What was wrong with the last reading; empty when it was taken.
+    pub(crate) errors: Vec<LoadError>,
+}
+
+/// One thing that is wrong with the topology file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoadError {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The line, from 1; 0 when the file as a whole is meant.
+    pub(crate) line: usize,
+    /// What is wrong.
+    pub(crate) message: String,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        match self.line {
+            0 => write!(f, "{file}: {}", self.message),
+            line => write!(f, "{file}:{line}: {}", self.message),
+        }
+    }
+}
+
+/// Something about this host that keeps netd from its work, or parts of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    /// A short name that never changes, for scripts: `forward-policy`.
+    pub(crate) code: String,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What would be needed.
+    pub(crate) needed: String,
+}
+
+/// What the data plane uses of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// The interface that has this node's underlay address.
+    pub(crate) underlay: String,
+    /// This node's underlay address.
+    pub(crate) address: IpAddr,
+    /// The MTU of the underlay interface, in bytes.
+    pub(crate) underlay_mtu: u32,
+    /// The largest IP packet of an overlay network, in bytes.
+    pub(crate) overlay_mtu: u32,
+}
