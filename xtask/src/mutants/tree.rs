@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::process::{command, run};
+use crate::process::{command, output};
 use crate::workspace::Workspace;
 
 /// A copy of a workspace.
@@ -61,12 +61,15 @@ impl Tree {
         // Git must not find the repository around the copy: it would leave out, without a word,
         // whatever lies outside of that repository's part of the tree.
         let ceiling = root.parent().unwrap_or(root);
-        run(command("git")
-            .current_dir(root)
-            .env("GIT_CEILING_DIRECTORIES", ceiling)
-            .env_remove("GIT_DIR")
-            .args(["apply", "--whitespace=nowarn"])
-            .arg(self.original.root().join(patch)))
+        output(
+            command("git")
+                .current_dir(root)
+                .env("GIT_CEILING_DIRECTORIES", ceiling)
+                .env_remove("GIT_DIR")
+                .args(["apply", "--whitespace=nowarn"])
+                .arg(self.original.root().join(patch)),
+        )?;
+        Ok(())
     }
 
     fn copy_file(&self, source: &Path) -> Result<()> {
