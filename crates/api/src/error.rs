@@ -1,0 +1,8 @@
+use serde::{Deserialize, Serialize};
+
+/// Body of every answer that is not 200, as the Docker Engine API has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What was wrong, one sentence without full stop.
+    pub message: String,
+}

@@ -1,0 +1,44 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Protocol;
+
+/// A published port: open on every own address of every node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Port {
+    /// The service's name.
+    pub service: String,
+    /// What the client dials.
+    pub port: u16,
+    /// What the task listens on.
+    pub target: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// How a backend is chosen, by its IPVS name: `rr`, `sh` or `mh`.
+    pub algorithm: String,
+    /// Which nodes answer.
+    pub mode: PortMode,
+    /// How many endpoints stand behind it.
+    pub backends: u64,
+    /// Flows by it that this node knows, as the way in or as the backend's node, and that have not
+    /// ended; `null` while the kernel cannot be asked.
+    pub active: Option<u64>,
+}
+
+/// Which nodes answer on a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortMode {
+    /// All of them.
+    Ingress,
+}
+
+impl PortMode {
+    /// The name on the wire: `ingress`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+        }
+    }
+}

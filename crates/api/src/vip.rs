@@ -1,0 +1,81 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Protocol;
+
+/// The virtual addresses of a service in its network, and what stands behind them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Vip {
+    /// Eight hexadecimal digits: the service's number in the kernel.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The service's name, unique in the cluster.
+    pub service: String,
+    /// The network's name.
+    pub network: String,
+    /// The virtual addresses, at most one for each family.
+    pub addresses: Vec<IpAddr>,
+    /// The ports that are balanced; empty when every port is.
+    pub ports: Vec<VipPort>,
+    /// How a backend is chosen, by its IPVS name: `rr`, `sh` or `mh`.
+    pub algorithm: String,
+    /// The backends, one for each endpoint, address and target port.
+    pub backends: Vec<Backend>,
+}
+
+/// A balanced port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VipPort {
+    /// What the client dials.
+    pub port: u16,
+    /// What the task listens on.
+    pub target: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+}
+
+/// An endpoint behind a frontend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Backend {
+    /// Eight hexadecimal digits: the backend's number in the kernel, the same on every node.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The endpoint's name.
+    pub endpoint: String,
+    /// The node that it is on.
+    pub node: String,
+    /// The address that packets are sent to, with the port where one is set: `10.0.1.11:8080`,
+    /// `[fd00:1::11]:8080`, `10.0.1.11`.
+    pub address: String,
+    /// Whether it is picked.
+    pub state: BackendState,
+    /// Its share among the others, 0 to 65,535.
+    pub weight: u16,
+    /// Flows that this node has opened to it and that have not ended; `null` while the kernel
+    /// cannot be asked.
+    pub active: Option<u64>,
+    /// Flows that this node has opened to it since the programs were loaded; `null` likewise.
+    pub total: Option<u64>,
+}
+
+/// Whether a backend is picked for new flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// It is.
+    Ready,
+}
+
+impl BackendState {
+    /// The name on the wire: `ready`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+        }
+    }
+}
