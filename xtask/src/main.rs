@@ -8,6 +8,7 @@ mod object;
 mod process;
 mod setup;
 mod testing;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -53,6 +54,10 @@ enum Task {
         #[arg(long)]
         mutants: bool,
     },
+    /// Checks format, lints, layering, sizes and the house rules. Writes no source.
+    Verify,
+    /// Repairs what `verify` finds, as far as tools can: format, and lints with a machine's remedy.
+    Fix,
     /// Starts three nodes as network namespaces, serves real clients on them, shows what happened,
     /// and cleans up (as root).
     Demo(Passed),
@@ -118,6 +123,8 @@ fn execute(task: Task) -> Result<ExitCode> {
         } => {
             return testing::execute(&workspace, &testing::Request { filter, long });
         }
+        Task::Verify => return verify::execute(&workspace),
+        Task::Fix => verify::fix(&workspace)?,
         Task::Demo(passed) => lab(&workspace, Profile::Dev, "demo", passed)?,
         Task::Lab(passed) => lab(&workspace, Profile::Dev, "lab", passed)?,
         Task::Bench(passed) => lab(&workspace, Profile::Release, "bench", passed)?,
