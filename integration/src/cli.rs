@@ -1,0 +1,55 @@
+//! The command line: what was typed, and which part of the library does it.
+
+mod lab;
+mod load;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Laboratories of network namespaces for netd, and the servers and clients that live in them.
+///
+/// Needs root. Everything of a lab is recorded in /run/netd-lab/NAME/ (topology, logs, sockets).
+#[derive(Debug, Parser)]
+#[command(name = "netd-lab", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a lab and leave it up; prints one JSON document.
+    Up(lab::Up),
+    /// Take a lab down; nothing of it stays.
+    Down(lab::Name),
+    /// List the labs.
+    Ls,
+    /// End a node's netd with SIGKILL.
+    Kill(lab::Node),
+    /// Start a node's netd again and wait until it is ready.
+    Start(lab::Node),
+    /// Be a task's server: HTTP and UDP, answers who it is and whom it sees.
+    Serve(load::Serve),
+    /// Load a server from inside a namespace, and report rates, latencies, errors as JSON.
+    Load(load::Load),
+    /// Ask once by UDP or HTTP and print the answer.
+    Ask(load::Ask),
+    /// Take a lab down as soon as standard input is closed.
+    #[command(hide = true)]
+    Janitor(lab::Name),
+}
+
+/// Does what was asked for.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Up(up) => lab::up(up),
+        Command::Down(lab) => integration::lab::down(&lab.name),
+        Command::Ls => lab::list(),
+        Command::Kill(node) => lab::kill(&node),
+        Command::Start(node) => lab::start(&node),
+        Command::Serve(serve) => load::serve(serve),
+        Command::Load(load) => load::load(&load),
+        Command::Ask(ask) => load::ask(&ask),
+        Command::Janitor(lab) => integration::lab::watch_owner(&lab.name),
+    }
+}

@@ -1,0 +1,142 @@
+//! The underlay: a switch, and a router for those beyond it, in one hidden namespace.
+//!
+//! ```text
+//! n1 ─┐
+//! n2 ─┤ switch ── router ─┬─ outsider (a network of its own, perhaps with another MTU)
+//! n3 ─┤ (br0)             └─ outsider (perhaps inside a range that is also an overlay's)
+//! client
+//! ```
+//! The router is everybody's default gateway, as in any machine room.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+
+use super::record::Record;
+use super::spec::{Outsider, Spec};
+use crate::{command, netns};
+
+/// The member that is the switch and the router.
+const WIRE: &str = "wire";
+/// The member that is a client on the underlay itself.
+const CLIENT: &str = "client";
+
+/// Makes the wire, and the namespaces of all who are connected to it.
+pub(super) fn build(spec: &Spec, record: &mut Record) -> Result<()> {
+    let mut members = vec![WIRE.to_owned(), CLIENT.to_owned()];
+    members.extend(spec.node_names());
+    members.extend(spec.outsiders.iter().map(|outsider| outsider.name.clone()));
+    let namespaces: Vec<String> = members
+        .iter()
+        .map(|member| spec.namespace(member))
+        .collect();
+    record.announce(&namespaces)?;
+    netns::create(&namespaces)?;
+    command::ip_batch(Some(&spec.namespace(WIRE)), &switch(spec)?).context("make the underlay")?;
+    netns::inside(&spec.namespace(WIRE), forward)??;
+    let underlay = spec.underlay();
+    for (name, index) in spec.node_names().iter().zip(0u8..) {
+        connect(
+            spec,
+            name,
+            &on_underlay(underlay.node(index)),
+            &underlay.router(),
+        )?;
+    }
+    connect(
+        spec,
+        CLIENT,
+        &on_underlay(underlay.client()),
+        &underlay.router(),
+    )?;
+    for outsider in &spec.outsiders {
+        connect(
+            spec,
+            &outsider.name,
+            &outsider.addresses,
+            &routers(outsider),
+        )?;
+    }
+    Ok(())
+}
+
+/// The commands inside the wire's namespace.
+fn switch(spec: &Spec) -> Result<String> {
+    let mtu = spec.underlay_mtu;
+    let mut batch = format!(
+        "link add br0 mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\n\
+         link set br0 up\n"
+    );
+    for router in on_underlay(spec.underlay().router()) {
+        writeln!(batch, "{}", address("br0", &router))?;
+    }
+    for member in spec.node_names().iter().map(String::as_str).chain([CLIENT]) {
+        writeln!(batch, "{}", cable(spec, member, mtu))?;
+        writeln!(batch, "link set {member} master br0 up")?;
+    }
+    for outsider in &spec.outsiders {
+        let name = &outsider.name;
+        writeln!(batch, "{}", cable(spec, name, outsider.mtu))?;
+        for (router, network) in routers(outsider).iter().zip(&outsider.addresses) {
+            let router = IpNetwork::new(*router, network.prefix())?;
+            writeln!(batch, "{}", address(name, &router))?;
+        }
+        writeln!(batch, "link set {name} up")?;
+    }
+    Ok(batch)
+}
+
+/// A cable from the wire's namespace, where its end is called as the member, to `eth0` there.
+fn cable(spec: &Spec, member: &str, mtu: u32) -> String {
+    let namespace = spec.namespace(member);
+    format!("link add {member} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}")
+}
+
+/// Gives a member its addresses and its default gateway.
+fn connect(spec: &Spec, member: &str, own: &[IpNetwork], gateways: &[IpAddr]) -> Result<()> {
+    let mut batch = String::new();
+    for network in own {
+        writeln!(batch, "{}", address("eth0", network))?;
+    }
+    batch.push_str("link set eth0 up\n");
+    for gateway in gateways {
+        writeln!(batch, "route add default via {gateway} dev eth0")?;
+    }
+    command::ip_batch(Some(&spec.namespace(member)), &batch)
+        .with_context(|| format!("connect {member}"))
+        .map(|_| ())
+}
+
+/// No duplicate address detection: an address is to be usable at once.
+fn address(device: &str, network: &IpNetwork) -> String {
+    let nodad = if network.is_ipv6() { " nodad" } else { "" };
+    format!("addr add {network} dev {device}{nodad}")
+}
+
+fn on_underlay(addresses: [IpAddr; 2]) -> Vec<IpNetwork> {
+    let prefix = |address: &IpAddr| if address.is_ipv4() { 24 } else { 64 };
+    let networks = addresses
+        .iter()
+        .map(|each| IpNetwork::new(*each, prefix(each)));
+    networks.flatten().collect()
+}
+
+/// The first address of each of an outsider's networks.
+fn routers(outsider: &Outsider) -> Vec<IpAddr> {
+    let first = |network: &IpNetwork| match network.network() {
+        IpAddr::V4(base) => IpAddr::V4((u32::from(base) + 1).into()),
+        IpAddr::V6(base) => IpAddr::V6((u128::from(base) + 1).into()),
+    };
+    outsider.addresses.iter().map(first).collect()
+}
+
+/// Makes a router of the calling thread's namespace.
+fn forward() -> Result<()> {
+    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        fs::write(format!("/proc/sys/net/{name}"), "1").with_context(|| format!("set {name}"))?;
+    }
+    Ok(())
+}

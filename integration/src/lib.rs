@@ -1,0 +1,31 @@
+//! The laboratory: nodes as network namespaces on one machine, real servers, real clients.
+//!
+//! What is tested here is tested from outside: programs are started, files written, sockets
+//! connected, exactly as an operator would; nothing of netd is linked in. Errors are for a person
+//! at a terminal, so `anyhow` is used throughout.
+
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod binaries;
+pub mod command;
+pub mod http;
+pub mod lab;
+pub mod load;
+pub mod netns;
+pub mod pattern;
+pub mod probe;
+pub mod process;
+pub mod serve;
+pub mod wait;
+
+/// Whether labs can be made here; says why not on standard error.
+#[must_use]
+pub fn can_make_labs() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        let text = "SKIPPED: labs of network namespaces need root\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+    }
+    root
+}
