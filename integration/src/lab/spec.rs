@@ -61,21 +61,6 @@ pub struct Outsider {
     pub mtu: u32,
 }
 
-impl Outsider {
-    /// A client with an address in each of its networks, such as `10.0.1.200/24`.
-    ///
-    /// # Errors
-    /// When a text is no address with a prefix length.
-    pub fn new(name: &str, addresses: &[&str], mtu: u32) -> Result<Self> {
-        let addresses: Result<_, _> = addresses.iter().map(|text| text.parse()).collect();
-        Ok(Self {
-            name: name.to_owned(),
-            addresses: addresses?,
-            mtu,
-        })
-    }
-}
-
 /// The addresses of the underlay.
 #[derive(Clone, Copy, Debug)]
 pub struct Underlay {
@@ -94,6 +79,26 @@ impl Spec {
             outsiders: Vec::new(),
             node_args: BTreeMap::new(),
         }
+    }
+
+    /// Adds `jumbo`, whose link carries 9,000 bytes, and `inside`, whose network is also that of
+    /// an overlay: 10.0.1.0/24 and fd00:1::/64.
+    #[must_use]
+    pub fn with_outsiders(mut self) -> Self {
+        let addresses = self.underlay().outsider();
+        self.outsiders.push(Outsider {
+            name: "jumbo".to_owned(),
+            addresses,
+            mtu: 9000,
+        });
+        let texts = ["10.0.1.200/24", "fd00:1::200/64"];
+        let addresses = texts.iter().filter_map(|text| text.parse().ok()).collect();
+        self.outsiders.push(Outsider {
+            name: "inside".to_owned(),
+            addresses,
+            mtu: 1500,
+        });
+        self
     }
 
     /// A name that no other process on this machine uses, for tests.
