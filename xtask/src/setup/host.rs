@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{command, find, run, say};
+use crate::process::{command, find, output, say};
 
 /// A program, and the Debian package that has it.
 struct Tool {
@@ -85,7 +85,7 @@ fn install(packages: &[&str]) -> Result<()> {
         bail!("install {list} with this system's package manager (there is no apt-get here)");
     }
     say(&format!("setup: installing {list} (apt-get)"));
-    if let Err(error) = run(apt_get().arg("update")) {
+    if let Err(error) = output(apt_get().arg("update")) {
         say(&format!(
             "setup: {error:#}; going on with the package lists that are there"
         ));
