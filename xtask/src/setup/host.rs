@@ -90,9 +90,12 @@ fn install(packages: &[&str]) -> Result<()> {
             "setup: {error:#}; going on with the package lists that are there"
         ));
     }
-    run(apt_get()
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(packages))
+    output(
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages),
+    )?;
+    Ok(())
 }
 
 fn apt_get() -> std::process::Command {
