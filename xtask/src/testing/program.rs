@@ -1,8 +1,8 @@
 //! Running one test program to its end, or to the end of its time.
 
 use std::io::{BufRead, BufReader};
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,12 @@ use anyhow::{Context, Result};
 use super::outcome::{Outcome, Reader};
 use crate::process::{command, print, say};
 
-/// What a test program asked to end has left to clean up.
+/// What a test program asked to end has left to clean up, and what one that has ended has left
+/// until all of its output is here.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How often the end of the program's time is looked at.
+const TICK: Duration = Duration::from_millis(100);
 
 /// How a program is run.
 #[derive(Debug)]
@@ -47,38 +51,54 @@ pub(crate) fn run(program: &mut Command, label: &str, limits: &Limits) -> Result
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start the tests of {label}"))?;
-    let (ended, end) = mpsc::channel::<()>();
-    let watch = watch(child.id(), label.to_owned(), limits.time, end);
-    let (reader, kept) = child
+    let lines = child
         .stdout
         .take()
-        .map_or_else(Default::default, |stdout| follow(stdout, limits.output));
+        .map(lines)
+        .context("no output to read")?;
+    let mut watch = Watch::new(label, limits.time);
+    let mut reader = Reader::default();
+    let mut kept = Vec::new();
+    while !watch.is_over(&mut child) {
+        match lines.recv_timeout(TICK) {
+            Ok(line) => {
+                reader.read(&line);
+                show(line, limits.output, &mut kept);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
     let status = child
         .wait()
         .with_context(|| format!("wait for the tests of {label}"))?;
-    drop(ended);
-    drop(watch.join());
     let mut outcome = reader.finish(status.success());
     outcome.took = started.elapsed();
-    if outcome.tally.failed > 0 && limits.output == Output::Failures {
+    if outcome.tally.failed > 0 {
         kept.iter().for_each(|line| print(line));
     }
     Ok(outcome)
 }
 
-/// Reads to the end. Lines that were not shown are returned.
-fn follow(stdout: ChildStdout, output: Output) -> (Reader, Vec<String>) {
-    let mut reader = Reader::default();
-    let mut kept = Vec::new();
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        reader.read(&line);
-        if output != Output::Live {
-            kept.push(line);
-        } else if says_something(&line) {
-            print(&line);
+/// The lines of an output, as they come.
+fn lines(stdout: ChildStdout) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
         }
+    });
+    receiver
+}
+
+fn show(line: String, output: Output, kept: &mut Vec<String>) {
+    match output {
+        Output::Live if says_something(&line) => print(&line),
+        Output::Failures => kept.push(line),
+        Output::Live | Output::Silent => {}
     }
-    (reader, kept)
 }
 
 /// False for the frame that every test program draws, with or without tests in it.
@@ -86,26 +106,59 @@ fn says_something(line: &str) -> bool {
     !line.is_empty() && !line.starts_with("running ") && !line.starts_with("test result: ok")
 }
 
-/// Ends the process when its time is over: it is asked first, so that it can clean up.
-fn watch(
-    pid: u32,
-    label: String,
-    time: Duration,
-    end: mpsc::Receiver<()>,
-) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        for (signal, wait) in [("-TERM", time), ("-KILL", GRACE)] {
-            if end.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
-                return;
-            }
-            say(&format!(
-                "{label}: not done in {} s, ending it",
-                wait.as_secs()
-            ));
-            // A process that is gone by now needs no signal.
-            drop(command("kill").args([signal, &pid.to_string()]).status());
+/// Ends a program whose time is over: it is asked first, so that it can clean up.
+struct Watch<'a> {
+    label: &'a str,
+    next: Instant,
+    signals: std::slice::Iter<'static, &'static str>,
+    ended: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(label: &'a str, time: Duration) -> Self {
+        Self {
+            label,
+            next: Instant::now() + time,
+            signals: ["-TERM", "-KILL"].iter(),
+            ended: None,
         }
-    })
+    }
+
+    /// True when no more output is worth waiting for: the program has ended some time ago, and
+    /// something that it has left behind keeps its output open.
+    fn is_over(&mut self, child: &mut Child) -> bool {
+        let now = Instant::now();
+        if self.ended.is_none() && matches!(child.try_wait(), Ok(Some(_))) {
+            self.ended = Some(now);
+        }
+        if let Some(ended) = self.ended {
+            let over = now > ended + GRACE;
+            if over {
+                say(&format!(
+                    "{}: something that it started is still running",
+                    self.label
+                ));
+            }
+            return over;
+        }
+        if now > self.next
+            && let Some(signal) = self.signals.next()
+        {
+            say(&format!(
+                "{}: takes too long, ending it (kill {signal})",
+                self.label
+            ));
+            self.next = now + GRACE;
+            // A process that is gone by now needs no signal.
+            drop(
+                command("kill")
+                    .arg(signal)
+                    .arg(child.id().to_string())
+                    .status(),
+            );
+        }
+        false
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +181,18 @@ mod tests {
             shell(script, GRACE).tally,
             Tally {
                 passed: 3,
+                failed: 0
+            }
+        );
+    }
+
+    #[test]
+    fn a_program_may_leave_a_silent_child_behind() {
+        let script = "sleep 1 >/dev/null & echo 'test result: ok. 1 passed; 0 failed'";
+        assert_eq!(
+            shell(script, GRACE).tally,
+            Tally {
+                passed: 1,
                 failed: 0
             }
         );
