@@ -28,6 +28,8 @@ enum Command {
     Kill(lab::Node),
     /// Start a node's netd again and wait until it is ready.
     Start(lab::Node),
+    /// Show a newcomer what netd does: three nodes, real servers and clients; checks every answer.
+    Demo,
     /// Be a task's server: HTTP and UDP, answers who it is and whom it sees.
     Serve(load::Serve),
     /// Load a server from inside a namespace, and report rates, latencies, errors as JSON.
@@ -47,6 +49,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Ls => lab::list(),
         Command::Kill(node) => lab::kill(&node),
         Command::Start(node) => lab::start(&node),
+        Command::Demo => crate::demo::run(),
         Command::Serve(serve) => load::serve(serve),
         Command::Load(load) => load::load(&load),
         Command::Ask(ask) => load::ask(&ask),
