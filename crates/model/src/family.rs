@@ -79,6 +79,22 @@ impl<T> PerFamily<T> {
         }
     }
 
+    /// The value of a family, to change it.
+    pub const fn get_mut(&mut self, family: Family) -> Option<&mut T> {
+        match family {
+            Family::V4 => self.v4.as_mut(),
+            Family::V6 => self.v6.as_mut(),
+        }
+    }
+
+    /// Another value made of each.
+    pub fn map<U>(self, mut make: impl FnMut(T) -> U) -> PerFamily<U> {
+        PerFamily {
+            v4: self.v4.map(&mut make),
+            v6: self.v6.map(&mut make),
+        }
+    }
+
     /// Sets the value of a family and returns the one it had.
     pub fn insert(&mut self, family: Family, value: T) -> Option<T> {
         match family {
@@ -94,7 +110,9 @@ impl<T> PerFamily<T> {
 
     /// The families that have a value.
     pub fn families(&self) -> impl Iterator<Item = Family> {
-        Family::ALL.into_iter().filter(|family| self.get(*family).is_some())
+        Family::ALL
+            .into_iter()
+            .filter(|family| self.get(*family).is_some())
     }
 
     /// Whether no family has a value.

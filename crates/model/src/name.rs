@@ -8,7 +8,9 @@ const MAX_LENGTH: usize = 63;
 
 /// A string that is no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name has 1 to 63 of the characters a-z, A-Z, 0-9, `-`, `_` and `.`, and starts and ends with a letter or digit")]
+#[error(
+    "a name has 1 to 63 of the characters a-z, A-Z, 0-9, `-`, `_` and `.`, and starts and ends with a letter or digit"
+)]
 pub struct BadName;
 
 fn check(name: &str) -> Result<(), BadName> {
@@ -77,7 +79,17 @@ mod tests {
 
     #[test]
     fn what_would_break_a_path_a_label_or_a_message_is_refused() {
-        for name in ["", "-a", "a-", ".", "a/b", "a b", "ä", "a\n", &"x".repeat(64)] {
+        for name in [
+            "",
+            "-a",
+            "a-",
+            ".",
+            "a/b",
+            "a b",
+            "ä",
+            "a\n",
+            &"x".repeat(64),
+        ] {
             assert_eq!(name.parse::<NodeName>(), Err(BadName), "{name:?}");
         }
     }

@@ -40,13 +40,20 @@ impl Problem {
 pub enum ProblemKind {
     /// A key that has to be there is not.
     #[error("{noun} has no `{key}`")]
-    Missing { noun: &'static str, key: &'static str },
+    Missing {
+        noun: &'static str,
+        key: &'static str,
+    },
     /// A name with characters that names do not have.
     #[error("`{name}` is not a name: {cause}")]
     BadName { name: String, cause: BadName },
     /// Two of a kind with one name.
     #[error("{noun} `{name}` is already on line {first}")]
-    DuplicateName { noun: &'static str, name: String, first: usize },
+    DuplicateName {
+        noun: &'static str,
+        name: String,
+        first: usize,
+    },
     /// A reference to something that is not in the file.
     #[error("there is no {noun} `{name}`")]
     Unknown { noun: &'static str, name: String },
@@ -66,13 +73,19 @@ pub enum ProblemKind {
     BadSubnet { text: String },
     /// A subnet with bits set that belong to its hosts.
     #[error("`{given}` is not a subnet: its first address is {network}")]
-    HostBits { given: IpNetwork, network: IpNetwork },
+    HostBits {
+        given: IpNetwork,
+        network: IpNetwork,
+    },
     /// A subnet without room for a gateway and a task.
     #[error("{subnet} is too small: a subnet has at most {longest} bits of prefix here")]
     TooSmall { subnet: IpNetwork, longest: u8 },
     /// A subnet of addresses that no task can have.
     #[error("{subnet} overlaps {reserved}, whose addresses are not for tasks")]
-    Reserved { subnet: IpNetwork, reserved: IpNetwork },
+    Reserved {
+        subnet: IpNetwork,
+        reserved: IpNetwork,
+    },
     /// No subnet where at least one is needed.
     #[error("{noun} needs a subnet")]
     NoSubnet { noun: &'static str },
@@ -80,12 +93,10 @@ pub enum ProblemKind {
     #[error("a second {family} {thing}: one of each family is possible")]
     SecondOfFamily { family: Family, thing: &'static str },
     /// Two ranges that have to be apart.
-    #[error("{subnet} overlaps {what} {other} (line {line}): {why}")]
+    #[error("{subnet} overlaps {other}: {why}")]
     Overlap {
         subnet: IpNetwork,
-        what: &'static str,
-        other: IpNetwork,
-        line: usize,
+        other: String,
         why: &'static str,
     },
     /// A pool with fewer blocks than nodes.
@@ -99,29 +110,53 @@ pub enum ProblemKind {
     #[error("{address} cannot be a node's address: it is not one machine's own")]
     UnusableAddress { address: IpAddr },
     /// Nodes with addresses of both families.
-    #[error("{address} is {family}, the address of the first node (line {first}) is not: all nodes use one family")]
-    MixedFamilies { address: IpAddr, family: Family, first: usize },
+    #[error(
+        "{address} is {family}, the address of the first node (line {first}) is not: all nodes use one family"
+    )]
+    MixedFamilies {
+        address: IpAddr,
+        family: Family,
+        first: usize,
+    },
     /// Two users of one underlay address.
     #[error("{address} is already the address of node `{node}` (line {first})")]
-    DuplicateNodeAddress { address: IpAddr, node: NodeName, first: usize },
+    DuplicateNodeAddress {
+        address: IpAddr,
+        node: NodeName,
+        first: usize,
+    },
     /// An address outside of its network's subnets.
     #[error("{address} is in no subnet of {network}")]
     OutsideSubnet { address: IpAddr, network: String },
     /// An address of a subnet that nobody may have.
     #[error("{address} is {role} of {subnet}")]
-    ReservedAddress { address: IpAddr, role: &'static str, subnet: IpNetwork },
+    ReservedAddress {
+        address: IpAddr,
+        role: &'static str,
+        subnet: IpNetwork,
+    },
     /// Two users of one address in one network.
     #[error("{address} is already used in {network} on line {first}")]
-    DuplicateAddress { address: IpAddr, network: String, first: usize },
+    DuplicateAddress {
+        address: IpAddr,
+        network: String,
+        first: usize,
+    },
     /// A subnet without a free address.
     #[error("{subnet} of {network} has no free address left for {user}")]
-    SubnetExhausted { subnet: IpNetwork, network: String, user: String },
+    SubnetExhausted {
+        subnet: IpNetwork,
+        network: String,
+        user: String,
+    },
 
     /// A string that is no namespace.
     #[error("`{text}` is not a namespace: an absolute path, or a name in /run/netns")]
     BadNamespace { text: String },
     /// A string that is no interface's name.
-    #[error("`{text}` is not an interface's name: 1 to 15 characters without space, `/` and `:`, and not `lo`")]
+    #[error(
+        "`{text}` is not an interface's name: 1 to 15 characters without space, `/` and `:`, and not `lo`"
+    )]
     BadInterface { text: String },
     /// Two interfaces of one name in one namespace.
     #[error("the task's interface `{name}` is already on line {first}")]
@@ -130,7 +165,9 @@ pub enum ProblemKind {
     #[error("the task is already attached to network `{network}` on line {first}")]
     AttachedTwice { network: NetworkName, first: usize },
     /// A task attached to networks that overlap.
-    #[error("{subnet} of network `{network}` overlaps {other} of network `{attached}`, to which the task is attached on line {first}: it could not tell them apart")]
+    #[error(
+        "{subnet} of network `{network}` overlaps {other} of network `{attached}`, to which the task is attached on line {first}: it could not tell them apart"
+    )]
     Ambiguous {
         subnet: IpNetwork,
         network: NetworkName,
@@ -147,28 +184,45 @@ pub enum ProblemKind {
     BadDataPathPort { number: i64 },
     /// A string that names no protocol.
     #[error("`{text}`: {cause}")]
-    UnknownProtocol { text: String, cause: UnknownProtocol },
+    UnknownProtocol {
+        text: String,
+        cause: UnknownProtocol,
+    },
     /// A string that names no algorithm.
     #[error("`{text}`: {cause}")]
-    UnknownAlgorithm { text: String, cause: UnknownAlgorithm },
+    UnknownAlgorithm {
+        text: String,
+        cause: UnknownAlgorithm,
+    },
     /// `ports` without a port.
     #[error("`ports` is empty: leave it out to balance every port")]
     NoPorts,
     /// Two ports of one VIP with the same number and protocol.
     #[error("port {port}/{protocol} is already on line {first}")]
-    DuplicatePort { port: Port, protocol: Protocol, first: usize },
+    DuplicatePort {
+        port: Port,
+        protocol: Protocol,
+        first: usize,
+    },
     /// Two services that publish the same port.
     #[error("port {port}/{protocol} is already published by service `{service}` on line {first}")]
-    DuplicatePublished { port: Port, protocol: Protocol, service: ServiceName, first: usize },
+    DuplicatePublished {
+        port: Port,
+        protocol: Protocol,
+        service: ServiceName,
+        first: usize,
+    },
     /// A published port on which nodes receive VXLAN.
     #[error("port {port}/udp is the data path port: nodes receive each other's packets there")]
     DataPathPort { port: Port },
-    /// A published port without an ingress network.
-    #[error("a published port needs the `[ingress]` network")]
-    NoIngress,
+    /// Something of the mesh without an ingress network.
+    #[error("{what} needs the `[ingress]` network")]
+    NoIngress { what: &'static str },
 
     /// A backend on another network than its service.
-    #[error("endpoint `{endpoint}` is on network `{network}`, its service is on `{service_network}`")]
+    #[error(
+        "endpoint `{endpoint}` is on network `{network}`, its service is on `{service_network}`"
+    )]
     ForeignBackend {
         endpoint: EndpointName,
         network: NetworkName,
@@ -176,7 +230,10 @@ pub enum ProblemKind {
     },
     /// An endpoint named twice by one service.
     #[error("endpoint `{endpoint}` is already a backend of this service on line {first}")]
-    DuplicateBackend { endpoint: EndpointName, first: usize },
+    DuplicateBackend {
+        endpoint: EndpointName,
+        first: usize,
+    },
     /// A number that is no weight.
     #[error("{number}: a weight is a number from 0 to 65535")]
     BadWeight { number: i64 },

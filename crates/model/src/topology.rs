@@ -204,9 +204,9 @@ impl Topology {
         &self,
         endpoint: &EndpointName,
     ) -> impl Iterator<Item = (&ServiceName, &Service)> {
-        self.services
-            .iter()
-            .filter(move |(_, service)| service.members.iter().any(|(member, _)| member == endpoint))
+        self.services.iter().filter(move |(_, service)| {
+            service.members.iter().any(|(member, _)| member == endpoint)
+        })
     }
 
     /// The backends of a service's VIPs or published ports, each once, by number.
