@@ -1,19 +1,71 @@
-//! The kernel programs.
-
+//! The kernel programs: one file for each hook, and one for each thing that hooks do to a packet.
+//!
+//! A hook decides by `Result<Verdict, DropReason>`; [`action`] alone turns that into what the kernel
+//! understands, counts and samples what was dropped. Nothing here allocates, logs or loops without a
+//! bound.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "atomic read-modify-write; see `atomic`")]
 
-use aya_ebpf::{bindings::TC_ACT_OK, macros::classifier, programs::TcContext};
+mod action;
+mod answer;
+mod atomic;
+mod balance;
+mod carrier;
+mod deliver;
+mod drops;
+mod flows;
+mod fragments;
+mod from_overlay;
+mod from_task;
+mod from_uplink;
+mod maps;
+mod mesh;
+mod rewrite;
+mod skb;
+mod test_run;
+mod to_task;
+mod vip;
 
-/// Passes every packet.
+use aya_ebpf::{macros::classifier, programs::TcContext};
+
+use crate::skb::Skb;
+
+/// Host's end of a task's veth, ingress: whatever a task sends.
 #[classifier]
-fn from_task(_ctx: TcContext) -> i32 {
-    TC_ACT_OK
+pub(crate) fn from_task(context: TcContext) -> i32 {
+    action::run(Skb::new(&context), from_task::run)
+}
+
+/// Host's end of a gateway attachment, egress: whatever the node's own stack sends to a task.
+#[classifier]
+pub(crate) fn to_task(context: TcContext) -> i32 {
+    action::run(Skb::new(&context), to_task::run)
+}
+
+/// The VXLAN device, ingress: whatever other nodes send.
+#[classifier]
+pub(crate) fn from_overlay(context: TcContext) -> i32 {
+    action::run(Skb::new(&context), from_overlay::run)
+}
+
+/// An uplink, ingress: whatever arrives from outside.
+#[classifier]
+pub(crate) fn from_uplink(context: TcContext) -> i32 {
+    action::run(Skb::new(&context), from_uplink::run)
+}
+
+/// [`from_overlay`] for test runs, which cannot bring tunnel metadata along. Never attached.
+#[classifier]
+pub(crate) fn from_overlay_test(context: TcContext) -> i32 {
+    action::run(Skb::new(&context), test_run::run)
 }
 
 /// License the kernel reads: GPL-only helpers need one that it takes for GPL-compatible.
 // SAFETY: the section is read by the loader alone and no other symbol is placed in it.
 #[unsafe(link_section = "license")]
+// SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 

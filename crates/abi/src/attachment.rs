@@ -69,6 +69,8 @@ const _: () = assert!(size_of::<Endpoint>() == 16);
 pub mod endpoint {
     /// The endpoint is a backend of some VIP.
     pub const BACKS: u8 = 1 << 0;
+    /// The VIP has at least one backend: echo requests are answered. Never set on a task.
+    pub const ANSWERS: u8 = 1 << 1;
 }
 
 /// What an address stands for.

@@ -45,7 +45,7 @@ pub fn difference<const N: usize>(old: &[u32; N], new: &[u32; N]) -> u32 {
 #[inline(always)]
 #[must_use]
 pub const fn update(field: u16, difference: u32) -> u16 {
-    !fold(add(!field as u16 as u32, difference))
+    !fold(add(!field as u32, difference))
 }
 
 /// The sum over whole 32-bit words.

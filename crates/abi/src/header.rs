@@ -66,8 +66,16 @@ pub mod tcp {
 pub mod icmp {
     /// Echo reply, IPv4.
     pub const ECHO_REPLY: u8 = 0;
+    /// Destination unreachable, IPv4.
+    pub const UNREACHABLE: u8 = 3;
+    /// Code of [`UNREACHABLE`]: no such port.
+    pub const PORT_UNREACHABLE: u8 = 3;
     /// Echo request, IPv4.
     pub const ECHO_REQUEST: u8 = 8;
+    /// Destination unreachable, IPv6.
+    pub const V6_UNREACHABLE: u8 = 1;
+    /// Code of [`V6_UNREACHABLE`]: no such port.
+    pub const V6_PORT_UNREACHABLE: u8 = 4;
     /// Echo request, IPv6.
     pub const V6_ECHO_REQUEST: u8 = 128;
     /// Echo reply, IPv6.
@@ -91,9 +99,9 @@ pub enum Fragment {
     /// The packet is whole.
     Whole,
     /// The first piece, which has the ports.
-    First(u32),
+    First,
     /// A later piece: no header above IP.
-    Later(u32),
+    Later,
 }
 
 /// What the headers say. Ports are 0 where there are none: other protocols, and later fragments.
@@ -117,6 +125,8 @@ pub struct Header {
     pub l4: u16,
     /// Offset in the frame of the end of the IP packet (link-layer padding follows).
     pub end: u32,
+    /// What the pieces of one packet have in common; 0 when it is whole.
+    pub fragment_id: u32,
     /// Piece or whole.
     pub fragment: Fragment,
 }
@@ -124,8 +134,10 @@ pub struct Header {
 /// Why no [`Header`] could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderError {
-    /// The frame is not IP; its EtherType.
-    NotIp(u16),
+    /// The frame is an ARP packet.
+    Arp,
+    /// The frame is neither IP nor ARP.
+    NotIp,
     /// The packet is malformed.
     Malformed(DropReason),
 }
@@ -137,35 +149,62 @@ impl From<DropReason> for HeaderError {
     }
 }
 
-const ETHERNET: usize = 14;
-const IPV6_HEADER: usize = 40;
+const ETHERNET: u16 = 14;
+const IPV6_HEADER: u16 = 40;
+const IP: usize = ETHERNET as usize;
 const MAX_EXTENSIONS: usize = 6;
 
 impl Header {
+    const BLANK: Self = Self {
+        family: Family::V4,
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
+        protocol: 0,
+        flags: 0,
+        source_port: 0,
+        destination_port: 0,
+        l4: 0,
+        end: 0,
+        fragment_id: 0,
+        fragment: Fragment::Whole,
+    };
+
     /// Reads the headers of an Ethernet frame.
     ///
     /// # Errors
-    /// [`HeaderError::NotIp`] for other frames, [`HeaderError::Malformed`] for packets that end too
-    /// soon or contradict themselves.
-    #[inline(always)]
+    /// As [`Self::read_into`].
     pub fn read<B: Bytes + ?Sized>(frame: &B) -> Result<Self, HeaderError> {
-        let ethertype: [u8; 2] = frame.load(12).ok_or(DropReason::Truncated)?;
-        let mut header = match u16::from_be_bytes(ethertype) {
-            ethertype::IPV4 => Self::read_v4(frame)?,
-            ethertype::IPV6 => Self::read_v6(frame)?,
-            other => return Err(HeaderError::NotIp(other)),
-        };
-        if !matches!(header.fragment, Fragment::Later(_)) {
-            header.read_transport(frame)?;
-        }
+        let mut header = Self::BLANK;
+        header.read_into(frame)?;
         Ok(header)
+    }
+
+    /// Reads the headers of an Ethernet frame in the place of what was there.
+    ///
+    /// # Errors
+    /// [`HeaderError::Malformed`] for packets that end too soon or contradict themselves, the others
+    /// for frames that are not IP. What was read until then is there.
+    #[inline(always)]
+    pub fn read_into<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), HeaderError> {
+        *self = Self::BLANK;
+        let ethertype: [u8; 2] = frame.load(12).ok_or(DropReason::Truncated)?;
+        match u16::from_be_bytes(ethertype) {
+            ethertype::IPV4 => self.read_v4(frame)?,
+            ethertype::IPV6 => self.read_v6(frame)?,
+            ethertype::ARP => return Err(HeaderError::Arp),
+            _ => return Err(HeaderError::NotIp),
+        }
+        if self.has_transport() {
+            self.read_transport(frame)?;
+        }
+        Ok(())
     }
 
     /// Whether the packet has a header above IP.
     #[inline(always)]
     #[must_use]
     pub const fn has_transport(&self) -> bool {
-        !matches!(self.fragment, Fragment::Later(_))
+        !matches!(self.fragment, Fragment::Later)
     }
 
     /// Whether the packet is an ICMP or ICMPv6 echo request.
@@ -182,70 +221,98 @@ impl Header {
     }
 
     #[inline(always)]
-    fn read_v4<B: Bytes + ?Sized>(frame: &B) -> Result<Self, DropReason> {
-        let ip: [u8; 20] = frame.load(ETHERNET).ok_or(DropReason::Truncated)?;
-        let header_length = usize::from(ip[0] & 0x0f) * 4;
-        let total = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
+    fn read_v4<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
+        let ip: [u8; 20] = frame.load(IP).ok_or(DropReason::Truncated)?;
+        let header_length = u16::from(ip[0] & 0x0f) * 4;
+        let total = u16::from_be_bytes([ip[2], ip[3]]);
         if ip[0] >> 4 != 4 || header_length < 20 || total < header_length {
             return Err(DropReason::BadHeader);
         }
-        if ETHERNET + total > frame.length() {
+        self.end = u32::from(ETHERNET) + u32::from(total);
+        if self.end as usize > frame.length() {
             return Err(DropReason::Truncated);
         }
-        let id = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
         let offset = u16::from_be_bytes([ip[6], ip[7]]);
-        let fragment = match (offset & 0x1fff != 0, offset & 0x2000 != 0) {
-            (true, _) => Fragment::Later(id),
-            (false, true) => Fragment::First(id),
-            (false, false) => Fragment::Whole,
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "both are below 2^17")]
-        let (l4, end) = ((ETHERNET + header_length) as u16, (ETHERNET + total) as u32);
-        Ok(Self {
-            family: Family::V4,
-            source: Address::from_v4_word(u32::from_ne_bytes([ip[12], ip[13], ip[14], ip[15]])),
-            destination: Address::from_v4_word(u32::from_ne_bytes([
-                ip[16], ip[17], ip[18], ip[19],
-            ])),
-            protocol: ip[9],
-            flags: 0,
-            source_port: 0,
-            destination_port: 0,
-            l4,
-            end,
-            fragment,
-        })
+        let id = u32::from(u16::from_be_bytes([ip[4], ip[5]]));
+        self.piece(id, offset & 0x1fff != 0, offset & 0x2000 != 0);
+        self.family = Family::V4;
+        self.source = Address::from_v4_word(u32::from_ne_bytes([ip[12], ip[13], ip[14], ip[15]]));
+        self.destination =
+            Address::from_v4_word(u32::from_ne_bytes([ip[16], ip[17], ip[18], ip[19]]));
+        self.protocol = ip[9];
+        self.l4 = ETHERNET + header_length;
+        Ok(())
     }
 
     #[inline(always)]
-    fn read_v6<B: Bytes + ?Sized>(frame: &B) -> Result<Self, DropReason> {
-        let ip: [u8; IPV6_HEADER] = frame.load(ETHERNET).ok_or(DropReason::Truncated)?;
+    fn read_v6<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
+        let ip: [u8; 8] = frame.load(IP).ok_or(DropReason::Truncated)?;
         if ip[0] >> 4 != 6 {
             return Err(DropReason::BadHeader);
         }
-        let end = ETHERNET + IPV6_HEADER + usize::from(u16::from_be_bytes([ip[4], ip[5]]));
-        if end > frame.length() {
+        let payload = u16::from_be_bytes([ip[4], ip[5]]);
+        self.end = u32::from(ETHERNET + IPV6_HEADER) + u32::from(payload);
+        if self.end as usize > frame.length() {
             return Err(DropReason::Truncated);
         }
-        let extensions = Extensions::read(frame, ip[6])?;
-        let mut source = [0; 16];
-        source.copy_from_slice(&ip[8..24]);
-        let mut destination = [0; 16];
-        destination.copy_from_slice(&ip[24..40]);
-        #[expect(clippy::cast_possible_truncation, reason = "below 2^17")]
-        let end = end as u32;
-        Ok(Self {
-            family: Family::V6,
-            source: Address::from_v6_octets(source),
-            destination: Address::from_v6_octets(destination),
-            protocol: extensions.protocol,
-            flags: 0,
-            source_port: 0,
-            destination_port: 0,
-            l4: extensions.l4,
-            end,
-            fragment: extensions.fragment,
-        })
+        let source = frame.load(IP + 8).ok_or(DropReason::Truncated)?;
+        self.source = Address::from_v6_octets(source);
+        let destination = frame.load(IP + 24).ok_or(DropReason::Truncated)?;
+        self.destination = Address::from_v6_octets(destination);
+        self.family = Family::V6;
+        self.protocol = ip[6];
+        self.l4 = ETHERNET + IPV6_HEADER;
+        self.read_extensions(frame)
+    }
+
+    /// Walks the chain between the IPv6 header and the protocol above (RFC 8200 §4).
+    #[inline(always)]
+    fn read_extensions<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
+        let mut steps = 0;
+        while steps < MAX_EXTENSIONS {
+            if !extension::is(self.protocol) || !self.has_transport() {
+                return Ok(());
+            }
+            self.read_extension(frame)?;
+            steps += 1;
+        }
+        if extension::is(self.protocol) {
+            Err(DropReason::ExtensionHeaders)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline(always)]
+    fn read_extension<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
+        let bytes: [u8; 8] = frame
+            .load(usize::from(self.l4))
+            .ok_or(DropReason::Truncated)?;
+        let length = match self.protocol {
+            extension::FRAGMENT => {
+                let id = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+                let offset = u16::from_be_bytes([bytes[2], bytes[3]]);
+                self.piece(id, offset & 0xfff8 != 0, offset & 1 != 0);
+                8
+            }
+            extension::ROUTING if bytes[2] == 0 => return Err(DropReason::ExtensionHeaders),
+            _ => (u16::from(bytes[1]) + 1) * 8,
+        };
+        self.protocol = bytes[0];
+        self.l4 += length;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn piece(&mut self, id: u32, has_offset: bool, has_more: bool) {
+        if has_offset || has_more {
+            self.fragment = if has_offset {
+                Fragment::Later
+            } else {
+                Fragment::First
+            };
+            self.fragment_id = id;
+        }
     }
 
     #[inline(always)]
@@ -297,75 +364,16 @@ impl Header {
     }
 }
 
-/// The chain between the IPv6 header and the protocol above (RFC 8200 §4).
-struct Extensions {
-    protocol: u8,
-    l4: u16,
-    fragment: Fragment,
-}
-
-impl Extensions {
+/// IPv6 extension headers that may stand before the protocol above.
+mod extension {
     const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
     const DESTINATION: u8 = 60;
 
     #[inline(always)]
-    fn read<B: Bytes + ?Sized>(frame: &B, next: u8) -> Result<Self, DropReason> {
-        #[expect(clippy::cast_possible_truncation, reason = "54")]
-        let mut chain = Self {
-            protocol: next,
-            l4: (ETHERNET + IPV6_HEADER) as u16,
-            fragment: Fragment::Whole,
-        };
-        let mut steps = 0;
-        while steps < MAX_EXTENSIONS {
-            if !chain.step(frame)? {
-                return Ok(chain);
-            }
-            steps += 1;
-        }
-        if Self::is_extension(chain.protocol) {
-            Err(DropReason::ExtensionHeaders)
-        } else {
-            Ok(chain)
-        }
-    }
-
-    #[inline(always)]
-    const fn is_extension(next: u8) -> bool {
-        matches!(
-            next,
-            Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::DESTINATION
-        )
-    }
-
-    /// Walks over one extension header; false when there is none left that can be read.
-    #[inline(always)]
-    fn step<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<bool, DropReason> {
-        if !Self::is_extension(self.protocol) || matches!(self.fragment, Fragment::Later(_)) {
-            return Ok(false);
-        }
-        let bytes: [u8; 8] = frame
-            .load(usize::from(self.l4))
-            .ok_or(DropReason::Truncated)?;
-        let length = match self.protocol {
-            Self::FRAGMENT => {
-                let id = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
-                let offset = u16::from_be_bytes([bytes[2], bytes[3]]);
-                self.fragment = match (offset & 0xfff8 != 0, offset & 1 != 0) {
-                    (true, _) => Fragment::Later(id),
-                    (false, true) => Fragment::First(id),
-                    (false, false) => Fragment::Whole,
-                };
-                8
-            }
-            Self::ROUTING if bytes[2] == 0 => return Err(DropReason::ExtensionHeaders),
-            _ => (u16::from(bytes[1]) + 1) * 8,
-        };
-        self.protocol = bytes[0];
-        self.l4 += length;
-        Ok(true)
+    pub(super) const fn is(next: u8) -> bool {
+        matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION)
     }
 }
 

@@ -36,4 +36,4 @@ pub use mesh::{Mesh, MeshDirection};
 pub use node::{LAYOUT, MARK_UNSOLICITED, NetId, Settings};
 pub use pick::{client_hash, connection_hash, pick_index};
 pub use service::{Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state};
-pub use verdict::Verdict;
+pub use verdict::{Action, Verdict};

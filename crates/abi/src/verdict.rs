@@ -1,14 +1,66 @@
 //! What becomes of a packet that is not dropped.
 
 /// The decision of a program; one place in `ebpf` turns it into the kernel's action.
+///
+/// It is a struct rather than an enum with fields, because the verifier refuses to return a register
+/// of which a variant without fields leaves half unwritten.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Leave the packet to the node's own stack.
-    Pass,
+pub struct Verdict {
+    /// What is done.
+    pub action: Action,
+    /// The interface that it is done with; 0 for [`Action::Pass`].
+    pub ifindex: u32,
+}
+
+/// What is done with a packet.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Leave it to the node's own stack.
+    Pass = 0,
     /// Into the namespace at the other end of this veth, as received there.
-    Peer(u32),
-    /// Out of this device as the packet stands.
-    Device(u32),
+    Peer = 1,
+    /// Out of this device as it stands.
+    Device = 2,
     /// Out of this device towards the IP destination, next hop and neighbour by the node's tables.
-    Neighbour(u32),
+    Neighbour = 3,
+}
+
+impl Verdict {
+    /// Leave the packet to the node's own stack.
+    pub const PASS: Self = Self {
+        action: Action::Pass,
+        ifindex: 0,
+    };
+
+    /// See [`Action::Peer`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn peer(ifindex: u32) -> Self {
+        Self {
+            action: Action::Peer,
+            ifindex,
+        }
+    }
+
+    /// See [`Action::Device`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn device(ifindex: u32) -> Self {
+        Self {
+            action: Action::Device,
+            ifindex,
+        }
+    }
+
+    /// See [`Action::Neighbour`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn neighbour(ifindex: u32) -> Self {
+        Self {
+            action: Action::Neighbour,
+            ifindex,
+        }
+    }
 }

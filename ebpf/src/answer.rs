@@ -1,0 +1,119 @@
+//! Answers that a program gives by itself, in the packet that asked.
+
+mod arp;
+mod echo;
+mod neighbour;
+mod reset;
+mod unreachable;
+
+use abi::{Bytes, DropReason, Family, Header, Mac, Verdict, checksum, protocol};
+
+pub(crate) use arp::answer as arp;
+pub(crate) use echo::answer as echo;
+pub(crate) use neighbour::answer as neighbour;
+
+use crate::{drops, rewrite, skb::Skb};
+
+/// The way back to whoever sent the packet.
+#[derive(Clone, Copy)]
+pub(crate) enum Back {
+    /// A task on this node.
+    Task {
+        /// The host's end of its veth.
+        ifindex: u32,
+        /// The Ethernet address of its own end.
+        mac: Mac,
+    },
+    /// Somebody outside, by the interface that the packet came in by.
+    Uplink {
+        /// That interface.
+        ifindex: u32,
+    },
+}
+
+impl Back {
+    /// Sends the packet, which has become an answer.
+    #[inline(always)]
+    fn send(self, skb: Skb) -> Result<Verdict, DropReason> {
+        match self {
+            Self::Task { ifindex, mac } => {
+                rewrite::to_task(skb, mac)?;
+                Ok(Verdict::peer(ifindex))
+            }
+            Self::Uplink { ifindex } => Ok(Verdict::neighbour(ifindex)),
+        }
+    }
+}
+
+/// Tells the sender that the packet goes nowhere: TCP by a reset, anything else by an error message.
+/// Counted under `reason`, like a drop.
+///
+/// # Errors
+/// `reason`, when the packet is one that must not be answered.
+#[inline(never)]
+pub(crate) fn refuse(
+    skb: Skb,
+    header: &Header,
+    reason: DropReason,
+    back: Back,
+) -> Result<Verdict, DropReason> {
+    if !header.has_transport() {
+        return Err(reason);
+    }
+    if header.protocol == protocol::TCP {
+        reset::write(skb, header).ok_or(reason)??;
+    } else {
+        unreachable::write(skb, header).ok_or(reason)??;
+    }
+    drops::count(skb, reason, header);
+    back.send(skb)
+}
+
+/// Turns the IP packet around. The sum over both addresses, and so every checksum, stays.
+#[inline(always)]
+fn swap_addresses(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    match header.family {
+        Family::V4 => skb.store(26, &[header.destination.v4_word(), header.source.v4_word()]),
+        Family::V6 => skb.store(22, &[header.destination.words, header.source.words]),
+    }
+}
+
+/// Writes the length of what follows the IP header and its extensions, and a fresh TTL.
+#[inline(always)]
+fn write_length(skb: Skb, header: &Header, payload: u16, ttl: u8) -> Result<(), DropReason> {
+    match header.family {
+        Family::V4 => {
+            let mut ip: [u8; 12] = skb.load(14).ok_or(DropReason::Truncated)?;
+            let old = words(&ip);
+            let [high, low] = (header.l4 - 14 + payload).to_be_bytes();
+            ip[2] = high;
+            ip[3] = low;
+            ip[8] = ttl;
+            let sum = u16::from_ne_bytes([ip[10], ip[11]]);
+            ip[10] = 0;
+            ip[11] = 0;
+            let mut old = old;
+            old[2] &= u32::from_ne_bytes([0xff, 0xff, 0, 0]);
+            let sum = checksum::update(sum, checksum::difference(&old, &words(&ip)));
+            let [high, low] = sum.to_ne_bytes();
+            ip[10] = high;
+            ip[11] = low;
+            skb.store(14, &ip)
+        }
+        Family::V6 => {
+            let length = (header.l4 - 54 + payload).to_be();
+            skb.store(18, &length)?;
+            skb.store(21, &ttl)
+        }
+    }
+}
+
+#[inline(always)]
+fn words(bytes: &[u8; 12]) -> [u32; 3] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+        u32::from_ne_bytes([i, j, k, l]),
+    ]
+}

@@ -1,0 +1,88 @@
+//! TCP resets (RFC 9293 §3.10.7.1): what a host without that connection would say.
+
+use abi::{Bytes, DropReason, Header, checksum, protocol, tcp};
+use aya_ebpf::bindings::BPF_F_PSEUDO_HDR;
+
+use crate::skb::Skb;
+
+const TTL: u8 = 64;
+const TCP_HEADER: u16 = 20;
+
+/// Turns a segment into the reset that answers it; `None` for a reset, which is never answered.
+#[inline(always)]
+pub(super) fn write(skb: Skb, header: &Header) -> Option<Result<(), DropReason>> {
+    if header.flags & tcp::RST != 0 {
+        return None;
+    }
+    let segment: [u8; 20] = skb.load(usize::from(header.l4))?;
+    Some(replace(skb, header, &segment))
+}
+
+#[inline(never)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an IP packet ends below 2^16 bytes after it began"
+)]
+fn replace(skb: Skb, header: &Header, segment: &[u8; 20]) -> Result<(), DropReason> {
+    let l4 = u32::from(header.l4);
+    let old_length = (header.end - l4) as u16;
+    skb.resize(l4 + u32::from(TCP_HEADER))?;
+    super::swap_addresses(skb, header)?;
+    super::write_length(skb, header, TCP_HEADER, TTL)?;
+    let old_checksum = u16::from_ne_bytes([segment[16], segment[17]]);
+    let mut words = reset(header, segment, old_length);
+    let pseudo = checksum::pseudo_header(
+        &header.source.words,
+        &header.destination.words,
+        TCP_HEADER,
+        protocol::TCP,
+    );
+    let wanted = !checksum::fold(checksum::add(pseudo, checksum::sum_words(&words)));
+    words[4] |= u32::from_ne_bytes([segment[16], segment[17], 0, 0]);
+    skb.store(l4, &words)?;
+    settle(skb, l4 + 16, old_checksum, old_length, wanted)
+}
+
+/// The five words of the reset, without its checksum.
+#[inline(always)]
+fn reset(header: &Header, segment: &[u8; 20], old_length: u16) -> [u32; 5] {
+    let word = |at: usize| {
+        u32::from_be_bytes([
+            segment[at],
+            segment[at + 1],
+            segment[at + 2],
+            segment[at + 3],
+        ])
+    };
+    let (sequence, acknowledgement) = (word(4), word(8));
+    let (sequence, acknowledgement, flags) = if header.flags & tcp::ACK != 0 {
+        (acknowledgement, 0, tcp::RST)
+    } else {
+        let payload = old_length.wrapping_sub(u16::from(segment[12] >> 4) * 4);
+        let length = u32::from(payload)
+            + u32::from(header.flags & tcp::SYN != 0)
+            + u32::from(header.flags & tcp::FIN != 0);
+        (0, sequence.wrapping_add(length), tcp::RST | tcp::ACK)
+    };
+    let [s0, s1] = header.destination_port.to_be_bytes();
+    let [d0, d1] = header.source_port.to_be_bytes();
+    [
+        u32::from_ne_bytes([s0, s1, d0, d1]),
+        sequence.to_be(),
+        acknowledgement.to_be(),
+        u32::from_ne_bytes([5 << 4, flags, 0, 0]),
+        0,
+    ]
+}
+
+/// Brings the checksum field from its old value to `wanted`, in two steps that are also right while
+/// the field holds the pseudo header's sum alone and the device is to complete it: the length is
+/// part of the pseudo header, the rest is not.
+#[inline(always)]
+fn settle(skb: Skb, field: u32, old: u16, old_length: u16, wanted: u16) -> Result<(), DropReason> {
+    let (from, to) = (u32::from(old_length.to_be()), u32::from(TCP_HEADER.to_be()));
+    skb.replace_in_checksum(field, from, to, u64::from(BPF_F_PSEUDO_HDR) | 2)?;
+    let between = checksum::update(old, checksum::add(u32::from(!old_length.to_be()), to));
+    let rest = checksum::fold(checksum::add(u32::from(!wanted), u32::from(between)));
+    skb.replace_in_checksum(field, 0, u32::from(rest), 0)
+}

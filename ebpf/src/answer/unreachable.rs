@@ -1,0 +1,122 @@
+//! Destination unreachable, port unreachable (RFC 792, RFC 4443 §3.1).
+
+use abi::{Bytes, DropReason, Family, Header, checksum, icmp, protocol};
+
+use crate::skb::Skb;
+
+const IP: u32 = 14;
+const TTL: u8 = 64;
+const V4_ICMP: u32 = 34;
+const V6_ICMP: u32 = 54;
+/// Words of the packet that are quoted: the IP header and eight octets of what follows.
+const V4_QUOTE: usize = 7;
+const V6_QUOTE: usize = 12;
+/// Octets of the ICMP message: its header and the quote.
+const V4_LENGTH: u16 = 8 + 7 * 4;
+const V6_LENGTH: u16 = 8 + 12 * 4;
+
+/// Turns a packet into the error message that answers it; `None` for packets that must not be
+/// answered (ICMP other than echo requests) and for those whose IP header has options.
+#[inline(always)]
+pub(super) fn write(skb: Skb, header: &Header) -> Option<Result<(), DropReason>> {
+    let is_icmp = header.protocol == protocol::ICMP || header.protocol == protocol::ICMPV6;
+    if is_icmp && !header.is_echo_request() {
+        return None;
+    }
+    match header.family {
+        Family::V4 if u32::from(header.l4) == V4_ICMP => {
+            let quote: [u8; V4_QUOTE * 4] = skb.load(IP as usize)?;
+            Some(write_v4(skb, header, &quote))
+        }
+        Family::V6 if u32::from(header.l4) == V6_ICMP => {
+            let quote: [u8; V6_QUOTE * 4] = skb.load(IP as usize)?;
+            Some(write_v6(skb, header, &quote))
+        }
+        Family::V4 | Family::V6 => None,
+    }
+}
+
+#[inline(never)]
+fn write_v4(skb: Skb, header: &Header, quote: &[u8; V4_QUOTE * 4]) -> Result<(), DropReason> {
+    skb.resize(V4_ICMP + u32::from(V4_LENGTH))?;
+    let [high, low] = (20 + V4_LENGTH).to_be_bytes();
+    let mut ip = [
+        u32::from_ne_bytes([0x45, 0xc0, high, low]),
+        0,
+        u32::from_ne_bytes([TTL, protocol::ICMP, 0, 0]),
+        header.destination.v4_word(),
+        header.source.v4_word(),
+    ];
+    let [high, low] = (!checksum::fold(checksum::sum_words(&ip))).to_ne_bytes();
+    ip[2] = u32::from_ne_bytes([TTL, protocol::ICMP, high, low]);
+    let quote: [u32; V4_QUOTE] = quoted(quote);
+    let [high, low] = (!checksum::fold(checksum::add(
+        u32::from(u16::from_ne_bytes([
+            icmp::UNREACHABLE,
+            icmp::PORT_UNREACHABLE,
+        ])),
+        checksum::sum_words(&quote),
+    )))
+    .to_ne_bytes();
+    skb.store(IP, &ip)?;
+    skb.store(
+        V4_ICMP,
+        &[
+            icmp::UNREACHABLE,
+            icmp::PORT_UNREACHABLE,
+            high,
+            low,
+            0,
+            0,
+            0,
+            0,
+        ],
+    )?;
+    skb.store(V4_ICMP + 8, &quote)
+}
+
+#[inline(never)]
+fn write_v6(skb: Skb, header: &Header, quote: &[u8; V6_QUOTE * 4]) -> Result<(), DropReason> {
+    skb.resize(V6_ICMP + u32::from(V6_LENGTH))?;
+    let [high, low] = V6_LENGTH.to_be_bytes();
+    let quote: [u32; V6_QUOTE] = quoted(quote);
+    let pseudo = checksum::pseudo_header(
+        &header.source.words,
+        &header.destination.words,
+        V6_LENGTH,
+        protocol::ICMPV6,
+    );
+    let kind = u16::from_ne_bytes([icmp::V6_UNREACHABLE, icmp::V6_PORT_UNREACHABLE]);
+    let sum = checksum::add(
+        checksum::add(pseudo, checksum::sum_words(&quote)),
+        u32::from(kind),
+    );
+    let [sum_high, sum_low] = (!checksum::fold(sum)).to_ne_bytes();
+    skb.store(IP, &[0x60u8, 0, 0, 0, high, low, protocol::ICMPV6, TTL])?;
+    super::swap_addresses(skb, header)?;
+    let head = [
+        icmp::V6_UNREACHABLE,
+        icmp::V6_PORT_UNREACHABLE,
+        sum_high,
+        sum_low,
+        0,
+        0,
+        0,
+        0,
+    ];
+    skb.store(V6_ICMP, &head)?;
+    skb.store(V6_ICMP + 8, &quote)
+}
+
+#[inline(always)]
+fn quoted<const BYTES: usize, const WORDS: usize>(bytes: &[u8; BYTES]) -> [u32; WORDS] {
+    const { assert!(BYTES == WORDS * 4) }
+    let mut words = [0; WORDS];
+    let mut index = 0;
+    while index < WORDS {
+        let at = index * 4;
+        words[index] = u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        index += 1;
+    }
+    words
+}

@@ -1,0 +1,81 @@
+//! The last step: where a packet that is ready goes.
+
+use abi::{
+    Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Mesh, MeshDirection, NetId,
+    Settings, Verdict, delivery,
+};
+
+use crate::{
+    carrier,
+    flows::Translation,
+    maps::{ENDPOINTS, SETTINGS},
+    rewrite,
+    skb::Skb,
+};
+
+/// This node's settings.
+#[inline(always)]
+pub(crate) fn settings() -> Result<&'static Settings, DropReason> {
+    SETTINGS
+        .get(0)
+        .filter(|settings| settings.vxlan_ifindex != 0)
+        .ok_or(DropReason::NotReady)
+}
+
+/// Looks an address up.
+#[inline(always)]
+pub(crate) fn endpoint(net: NetId, address: &abi::Address) -> Option<Endpoint> {
+    let endpoint = ENDPOINTS.get_ptr(EndpointKey {
+        net,
+        address: *address,
+    })?;
+    // SAFETY: the pointer came from the map during this run; the copy is one of whole words, and a
+    // value that is replaced meanwhile is read as either.
+    Some(unsafe { *endpoint })
+}
+
+/// To the endpoint that has the packet's destination address.
+#[inline(always)]
+pub(crate) fn to_endpoint(
+    skb: Skb,
+    net: NetId,
+    endpoint: &Endpoint,
+) -> Result<Verdict, DropReason> {
+    if EndpointKind::from_u8(endpoint.kind) != Some(EndpointKind::Task) {
+        return Err(DropReason::NoEndpoint);
+    }
+    if endpoint.vtep != 0 {
+        return carrier::send(skb, settings()?, net, endpoint.vtep);
+    }
+    rewrite::to_task(skb, endpoint.mac)?;
+    Ok(Verdict::peer(endpoint.ifindex))
+}
+
+/// To where a flow says.
+#[inline(always)]
+pub(crate) fn to(
+    skb: Skb,
+    net: NetId,
+    flow: &Translation,
+    direction: MeshDirection,
+) -> Result<Verdict, DropReason> {
+    let Delivery { target, mac, kind } = flow.delivery;
+    match kind {
+        delivery::TASK => {
+            rewrite::to_task(skb, mac)?;
+            Ok(Verdict::peer(target))
+        }
+        delivery::TUNNEL => carrier::send(skb, settings()?, net, target),
+        delivery::MESH => {
+            let mesh = Mesh {
+                backend: flow.backend,
+                second: 0,
+                direction,
+            };
+            skb.store(0, &mesh.to_addresses())?;
+            carrier::send(skb, settings()?, net, target)
+        }
+        delivery::UPLINK => Ok(Verdict::neighbour(target)),
+        _ => Err(DropReason::NoEndpoint),
+    }
+}

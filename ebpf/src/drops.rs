@@ -1,0 +1,62 @@
+//! Counting and sampling what was dropped or refused.
+
+use abi::{DropCounter, DropReason, DropSample, Header, NetId};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+
+use crate::{
+    maps::{DROPS, IFACES, SAMPLES},
+    skb::Skb,
+};
+
+/// Counts one packet under `reason`, and samples it unless that was just done.
+#[inline(never)]
+pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header) {
+    let Some(counter) = DROPS.get_ptr_mut(reason as u32) else {
+        return;
+    };
+    let now = now_ns();
+    // SAFETY: a per-CPU array's slot outlives the program, and only this CPU writes it.
+    let counter: &mut DropCounter = unsafe { &mut *counter };
+    counter.count += 1;
+    if now.wrapping_sub(counter.sampled_ns) < DropCounter::SAMPLE_INTERVAL_NS {
+        return;
+    }
+    counter.sampled_ns = now;
+    let Some(mut entry) = SAMPLES.reserve_untyped::<DropSample>(0) else {
+        return;
+    };
+    entry.write(sample(skb, reason, header, now));
+    entry.submit(0);
+}
+
+#[inline(always)]
+fn sample(skb: Skb, reason: DropReason, header: &Header, now: u64) -> DropSample {
+    DropSample {
+        time_ns: now,
+        reason: reason as u32,
+        ifindex: skb.ifindex(),
+        net: network(skb.ifindex()),
+        length: skb.len(),
+        source: header.source,
+        destination: header.destination,
+        source_port: header.source_port,
+        destination_port: header.destination_port,
+        protocol: u32::from(header.protocol),
+    }
+}
+
+#[inline(always)]
+fn network(ifindex: u32) -> NetId {
+    IFACES.get_ptr(ifindex).map_or(NetId(0), |iface| {
+        // SAFETY: the pointer came from the map during this run.
+        unsafe { (*iface).net }
+    })
+}
+
+/// Nanoseconds of the monotonic clock in steps of a timer tick: cheap, and exact enough for
+/// timeouts of seconds.
+#[inline(always)]
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: takes nothing and only reads the clock.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}

@@ -1,0 +1,138 @@
+//! Whatever a task sends.
+
+use abi::{
+    DropReason, Endpoint, EndpointKey, EndpointKind, Header, HeaderError, Iface, NetId, Verdict,
+    endpoint, icmp, iface, protocol,
+};
+
+use crate::{
+    action::Parsed,
+    answer::{self, Back},
+    deliver,
+    maps::{ENDPOINTS, IFACES, VTEP_IDS},
+    mesh,
+    mesh::Client,
+    skb::Skb,
+    vip,
+};
+
+/// Decides about one packet of a task.
+#[inline(always)]
+pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdict, DropReason> {
+    let iface = IFACES
+        .get_ptr(skb.ifindex())
+        .ok_or(DropReason::UnknownInterface)?;
+    // SAFETY: the pointer came from the map during this run.
+    let iface: &Iface = unsafe { &*iface };
+    match parsed {
+        Ok(()) => {}
+        Err(HeaderError::Arp) => return answer::arp(skb, iface),
+        Err(HeaderError::NotIp) => return Err(DropReason::UnknownEtherType),
+        Err(HeaderError::Malformed(reason)) => return Err(reason),
+    }
+    if header.protocol == protocol::ICMPV6 && (130..=143).contains(&header.flags) {
+        if header.flags == icmp::V6_NEIGHBOUR_SOLICITATION {
+            return answer::neighbour(skb, iface, header);
+        }
+        return Err(DropReason::NeighbourNoise);
+    }
+    if header.destination.is_group() {
+        return Err(DropReason::Multicast);
+    }
+    // An absent address of the interface is all zero too.
+    if header.source.is_unspecified() {
+        return Err(DropReason::SpoofedSource);
+    }
+    if iface.flags & iface::GATEWAY != 0 {
+        from_gateway(skb, iface, header)
+    } else {
+        from_network(skb, iface, header)
+    }
+}
+
+/// By an attachment to a network.
+#[inline(always)]
+fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
+    if header.source != iface.v4 && header.source != iface.v6 {
+        return Err(DropReason::SpoofedSource);
+    }
+    let net = iface.net;
+    let target = deliver::endpoint(net, &header.destination).ok_or(DropReason::NoEndpoint)?;
+    match EndpointKind::from_u8(target.kind) {
+        Some(EndpointKind::Vip) => vip::forward(skb, iface, &target, header),
+        Some(EndpointKind::Task) => to_task(skb, iface, &target, header),
+        Some(EndpointKind::Gateway) => to_gateway(skb, iface, header),
+        None => Err(DropReason::NoEndpoint),
+    }
+}
+
+#[inline(never)]
+fn to_task(
+    skb: Skb,
+    iface: &Iface,
+    target: &Endpoint,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
+    let net = iface.net;
+    if target.flags & endpoint::BACKS != 0
+        && let Err(reason) = vip::direct(net, header)
+    {
+        let back = Back::Task {
+            ifindex: skb.ifindex(),
+            mac: iface.mac,
+        };
+        return answer::refuse(skb, header, reason, back);
+    }
+    if iface.flags & iface::BACKS != 0 {
+        vip::reply(skb, net, header)?;
+    }
+    deliver::to_endpoint(skb, net, target)
+}
+
+/// To the network's gateway address: an echo request, or the reply of a task to itself.
+#[inline(never)]
+fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
+    if header.is_echo_request() {
+        return answer::echo(
+            skb,
+            header,
+            Back::Task {
+                ifindex: skb.ifindex(),
+                mac: iface.mac,
+            },
+        );
+    }
+    if iface.flags & iface::BACKS != 0
+        && let Some(client) = vip::reply(skb, iface.net, header)?
+    {
+        let task = deliver::endpoint(iface.net, &client).ok_or(DropReason::NoEndpoint)?;
+        return deliver::to_endpoint(skb, iface.net, &task);
+    }
+    Err(DropReason::ToGateway)
+}
+
+/// By the gateway attachment: replies of published ports, or traffic to the outside.
+#[inline(never)]
+fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
+    let settings = deliver::settings()?;
+    if header.source == iface.ingress_v4 || header.source == iface.ingress_v6 {
+        return mesh::reply(skb, settings, header);
+    }
+    if header.source != iface.v4 && header.source != iface.v6 {
+        return Err(DropReason::SpoofedSource);
+    }
+    if header.protocol == protocol::UDP
+        && header.destination_port == settings.data_path_port
+        && VTEP_IDS.get_ptr(header.destination).is_some()
+    {
+        return Err(DropReason::VxlanFromTask);
+    }
+    let key = EndpointKey {
+        net: NetId::GATEWAY,
+        address: header.destination,
+    };
+    if ENDPOINTS.get_ptr(key).is_some() {
+        return Err(DropReason::CrossNetwork);
+    }
+    mesh::enter(skb, settings, header, Client::Task(iface))
+}

@@ -1,0 +1,100 @@
+//! Every table, in the form that the kernel, bpftool and netd understand (BTF maps).
+//!
+//! Tables that only user space writes allocate as they grow. The flow tables are allocated at once,
+//! so that an insert in the packet path cannot fail for want of memory. Sizes are those of a small
+//! node; netd changes them when it loads the object.
+
+use abi::{
+    Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
+    FragmentPorts, Header, Iface, Load, NetId, Network, PublishedKey, Service, ServiceKey,
+    Settings, Vtep,
+};
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+
+use crate::flows::{Opening, Translation};
+
+const GROWS: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub(crate) static SETTINGS: Array<Settings, 1> = Array::new();
+
+#[btf_map]
+pub(crate) static IFACES: HashMap<u32, Iface, 8192, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static NETWORKS: HashMap<NetId, Network, 8192, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static ENDPOINTS: HashMap<EndpointKey, Endpoint, 262_144, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static VTEPS: Array<Vtep, 4096> = Array::new();
+
+#[btf_map]
+pub(crate) static VTEP_IDS: HashMap<Address, u32, 4096, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static ADDRESSES: HashMap<Address, u32, 4096, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static SERVICES: HashMap<ServiceKey, Service, 262_144, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static PUBLISHED: HashMap<PublishedKey, Service, 262_144, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static CURSORS: HashMap<u32, u32, 262_144, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static PICKS: Array<u32, 1_048_576> = Array::new();
+
+#[btf_map]
+pub(crate) static BACKENDS: HashMap<u32, Backend, 1_048_576, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static LOADS: HashMap<u32, Load, 1_048_576, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow, 65_536> = HashMap::new();
+
+#[btf_map]
+pub(crate) static EMBRYOS: LruHashMap<FlowKey, Flow, 16_384> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, 4096> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<DropCounter, { DropReason::COUNT }> = PerCpuArray::new();
+
+#[btf_map]
+/// Entries are `abi::DropSample`; libbpf wants a ring buffer to have no value type.
+pub(crate) static SAMPLES: RingBuf<(), 65_536> = RingBuf::new();
+
+// What the stack has no room for, and what the verifier need not follow: a value read back from a map
+// is just a number to it, which keeps the states that it has to visit few.
+
+#[btf_map]
+pub(crate) static HEADER: PerCpuArray<Header, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static OPENING: PerCpuArray<Opening, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static TRANSLATION: PerCpuArray<Translation, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
+/// This CPU's slot of a table with one.
+#[inline(always)]
+pub(crate) fn slot<T>(map: &PerCpuArray<T, 1>) -> Result<&'static mut T, DropReason> {
+    let slot = map.get_ptr_mut(0).ok_or(DropReason::NotReady)?;
+    // SAFETY: a per-CPU array's slot outlives the program, and no other program of ours runs on
+    // this CPU in between: the hooks do not interrupt each other. Each caller asks once in a run, or
+    // no longer uses what it was given before.
+    Ok(unsafe { &mut *slot })
+}

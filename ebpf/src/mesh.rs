@@ -1,0 +1,279 @@
+//! The routing mesh: a published port on any node, a backend on any node, the client's address kept.
+//!
+//! The ingress node picks and, when the backend is elsewhere, sends the packet on untranslated; the
+//! backend's node translates; replies go back the way they came.
+
+use abi::{
+    Address, Backend, Delivery, Direction, DropReason, EndpointKind, Header, Iface, Mesh,
+    MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery, protocol,
+};
+
+use crate::{
+    answer::{self, Back},
+    balance::{self, ATTEMPTS, Miss},
+    carrier::Origin,
+    deliver, flows,
+    flows::{Opening, Translation},
+    fragments,
+    maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
+    rewrite,
+    skb::Skb,
+    vip,
+};
+
+/// Who dials a published port.
+#[derive(Clone, Copy)]
+pub(crate) enum Client<'a> {
+    /// Somebody outside, by the interface that the packet is on.
+    Uplink,
+    /// A task on this node, by its gateway attachment.
+    Task(&'a Iface),
+}
+
+/// A packet to one of the node's own addresses, perhaps to a published port; passed on when not.
+#[inline(never)]
+pub(crate) fn enter(
+    skb: Skb,
+    settings: &Settings,
+    header: &mut Header,
+    client: Client<'_>,
+) -> Result<Verdict, DropReason> {
+    if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
+        return Ok(Verdict::PASS);
+    }
+    let net = settings.ingress_net;
+    if fragments::recall(net, header).is_err() {
+        return Ok(Verdict::PASS);
+    }
+    let Some(service) = published(header) else {
+        return Ok(Verdict::PASS);
+    };
+    let translation = match flows::forward(skb, net, header) {
+        Some(translation) => translation,
+        None => {
+            if ADDRESSES.get_ptr(header.destination).is_none() {
+                return Ok(Verdict::PASS);
+            }
+            match open(skb, service, header, client) {
+                Ok(translation) => translation,
+                Err(Miss::Drop(reason)) => return Err(reason),
+                Err(Miss::Refuse(reason)) => {
+                    let back = back(skb, client);
+                    return answer::refuse(skb, header, reason, back);
+                }
+            }
+        }
+    };
+    fragments::remember(net, header);
+    if translation.delivery.kind != delivery::MESH {
+        vip::apply_forward(skb, header, translation)?;
+    }
+    deliver::to(skb, net, translation, MeshDirection::Forward)
+}
+
+/// A backend's packet from its ingress-network address. Without a flow it goes nowhere: it would
+/// leave with a source that nobody outside knows.
+#[inline(never)]
+pub(crate) fn reply(
+    skb: Skb,
+    settings: &Settings,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
+    let net = settings.ingress_net;
+    fragments::resolve(net, header)?;
+    let key = flows::reverse_key(net, header);
+    let translation =
+        flows::owned(skb, &key, Direction::Reply, header).ok_or(DropReason::NoFlow)?;
+    vip::apply_reply(skb, header, translation)?;
+    deliver::to(skb, net, translation, MeshDirection::Reply)
+}
+
+/// A frame of the mesh from another node.
+#[inline(always)]
+pub(crate) fn arrive(
+    skb: Skb,
+    settings: &Settings,
+    origin: &Origin,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
+    let vtep = VTEP_IDS
+        .get_ptr(origin.remote)
+        .ok_or(DropReason::UnknownVtep)?;
+    // SAFETY: the pointer came from the map during this run; an aligned word.
+    let vtep = unsafe { *vtep };
+    let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
+    let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
+    fragments::resolve(settings.ingress_net, header)?;
+    match mesh.direction {
+        MeshDirection::Forward => arrive_forward(skb, settings, &mesh, vtep, header),
+        MeshDirection::Reply => arrive_reply(skb, settings, vtep, header),
+    }
+}
+
+/// At the backend's node: translate, and remember where the packet came from.
+#[inline(never)]
+fn arrive_forward(
+    skb: Skb,
+    settings: &Settings,
+    mesh: &Mesh,
+    vtep: u32,
+    header: &Header,
+) -> Result<Verdict, DropReason> {
+    let net = settings.ingress_net;
+    let backend = BACKENDS
+        .get_ptr(mesh.backend)
+        .ok_or(DropReason::UnknownBackend)?;
+    // SAFETY: as in `balance::choose`.
+    let backend: &Backend = unsafe { &*backend };
+    if backend.vtep != 0 || backend.net != net {
+        return Err(DropReason::NotLocal);
+    }
+    let port = if backend.port == 0 {
+        header.destination_port
+    } else {
+        backend.port
+    };
+    let key = flows::reverse_key_of(net, header, &backend.address, port);
+    match flows::owned(skb, &key, Direction::Forward, header) {
+        Some(flow) => {
+            if flow.peer != header.destination || flow.peer_port != header.destination_port {
+                return Err(DropReason::Collision);
+            }
+            if flow.via != vtep {
+                flows::come_from(&key, vtep);
+            }
+        }
+        None => {
+            let reply = Delivery {
+                target: vtep,
+                mac: [0; 6],
+                kind: delivery::MESH,
+            };
+            let opening = Opening::room()?;
+            opening.net = net;
+            opening.client = header.source;
+            opening.backend = mesh.backend;
+            opening.address = backend.address;
+            opening.port = port;
+            opening.service = 0;
+            opening.reply = reply;
+            opening.via = vtep;
+            flows::open_reverse(skb, header, opening)?;
+        }
+    }
+    rewrite::destination(skb, header, &backend.address, port)?;
+    let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
+    if task.vtep != 0 {
+        return Err(DropReason::NotLocal);
+    }
+    deliver::to_endpoint(skb, net, &task)
+}
+
+/// At the ingress node: on to the client.
+#[inline(never)]
+fn arrive_reply(
+    skb: Skb,
+    settings: &Settings,
+    vtep: u32,
+    header: &Header,
+) -> Result<Verdict, DropReason> {
+    let mut key = flows::reverse_key(settings.ingress_net, header);
+    key.side = Side::Forward as u8;
+    let flow = flows::owned(skb, &key, Direction::Reply, header).ok_or(DropReason::BadReply)?;
+    if flow.delivery.kind != delivery::MESH || flow.delivery.target != vtep {
+        return Err(DropReason::SpoofedInner);
+    }
+    if flow.via != 0 {
+        return Ok(Verdict::neighbour(flow.via));
+    }
+    let task = deliver::endpoint(NetId::GATEWAY, &header.destination)
+        .filter(|task| EndpointKind::from_u8(task.kind) == Some(EndpointKind::Task))
+        .ok_or(DropReason::NoEndpoint)?;
+    rewrite::to_task(skb, task.mac)?;
+    Ok(Verdict::peer(task.ifindex))
+}
+
+#[inline(always)]
+fn published(header: &Header) -> Option<&'static Service> {
+    let any = if header.destination.is_v4() {
+        Address::ANY_V4
+    } else {
+        Address::UNSPECIFIED
+    };
+    let key = PublishedKey {
+        address: any,
+        port: header.destination_port,
+        protocol: header.protocol,
+        reserved: 0,
+    };
+    let service = PUBLISHED.get_ptr(key)?;
+    // SAFETY: as in `balance::service`.
+    Some(unsafe { &*service })
+}
+
+#[inline(never)]
+fn open(
+    skb: Skb,
+    service: &Service,
+    header: &Header,
+    client: Client<'_>,
+) -> Result<&'static Translation, Miss> {
+    balance::admit(service, header)?;
+    let net = deliver::settings().map_err(Miss::Drop)?.ingress_net;
+    let opening = Opening::room().map_err(Miss::Drop)?;
+    opening.net = net;
+    opening.reply = reply_delivery(skb, client);
+    opening.via = 0;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        balance::choose(service, header, attempt, opening).map_err(Miss::Drop)?;
+        opening.client = header.source;
+        if opening.forward.kind == delivery::TUNNEL {
+            opening.forward.kind = delivery::MESH;
+            opening.via = match client {
+                Client::Uplink => skb.ifindex(),
+                Client::Task(_) => 0,
+            };
+            flows::open_forward(skb, header, opening).map_err(Miss::Drop)?;
+            return opening.translation(header).map_err(Miss::Drop);
+        }
+        if opening.forward.target == skb.ifindex() {
+            opening.client = vip::hairpin_client(net, header).map_err(Miss::Drop)?;
+        }
+        match flows::open_pair(skb, header, opening) {
+            Err(DropReason::Collision) => attempt += 1,
+            Err(reason) => return Err(Miss::Drop(reason)),
+            Ok(()) => return opening.translation(header).map_err(Miss::Drop),
+        }
+    }
+    Err(Miss::Drop(DropReason::Collision))
+}
+
+#[inline(always)]
+fn reply_delivery(skb: Skb, client: Client<'_>) -> Delivery {
+    let target = skb.ifindex();
+    match client {
+        Client::Uplink => Delivery {
+            target,
+            mac: [0; 6],
+            kind: delivery::UPLINK,
+        },
+        Client::Task(iface) => Delivery {
+            target,
+            mac: iface.mac,
+            kind: delivery::TASK,
+        },
+    }
+}
+
+#[inline(always)]
+fn back(skb: Skb, client: Client<'_>) -> Back {
+    let ifindex = skb.ifindex();
+    match client {
+        Client::Uplink => Back::Uplink { ifindex },
+        Client::Task(iface) => Back::Task {
+            ifindex,
+            mac: iface.mac,
+        },
+    }
+}

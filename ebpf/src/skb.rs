@@ -1,0 +1,145 @@
+//! The packet: checked reads and writes over the kernel's buffer.
+//!
+//! Every access copies, so that no reference into the packet outlives a helper that moves it; what
+//! is written on top of this is safe code.
+
+use abi::{Bytes, DropReason};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::__sk_buff,
+    helpers::generated::{
+        bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
+    },
+    programs::TcContext,
+};
+
+/// A packet under one run of a program.
+#[derive(Clone, Copy)]
+pub(crate) struct Skb {
+    raw: *mut __sk_buff,
+}
+
+macro_rules! field {
+    ($(#[$doc:meta])+ $name:ident) => {
+        $(#[$doc])+
+        #[inline(always)]
+        pub(crate) fn $name(self) -> u32 {
+            // SAFETY: `raw` is the context the kernel called the program with, valid for the run.
+            unsafe { (*self.raw).$name }
+        }
+    };
+}
+
+impl Skb {
+    #[inline(always)]
+    pub(crate) fn new(context: &TcContext) -> Self {
+        Self {
+            raw: context.as_ptr().cast(),
+        }
+    }
+
+    /// The kernel's context, for helpers that are called elsewhere.
+    #[inline(always)]
+    pub(crate) fn raw(self) -> *mut __sk_buff {
+        self.raw
+    }
+
+    field!(
+        /// The interface on whose hook the program runs.
+        ifindex
+    );
+    field!(
+        /// Length of the frame in bytes.
+        len
+    );
+    field!(
+        /// Payload bytes of each segment when the kernel has yet to cut the packet, else 0.
+        gso_size
+    );
+    field!(
+        /// The packet mark.
+        mark
+    );
+
+    /// A word of the scratch area that a test run can set.
+    #[inline(always)]
+    pub(crate) fn control(self, index: usize) -> u32 {
+        // SAFETY: as in the field accessors.
+        let words = unsafe { (*self.raw).cb };
+        words[index & 3]
+    }
+
+    /// Overwrites bytes of the packet; checksums are the caller's business.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "values are a few words")]
+    pub(crate) fn store<T: Copy>(self, offset: u32, value: &T) -> Result<(), DropReason> {
+        let from = core::ptr::from_ref(value).cast_mut().cast();
+        // SAFETY: `from` points to `size_of::<T>()` initialised bytes; the helper checks the offset.
+        let result =
+            unsafe { bpf_skb_store_bytes(self.raw, offset, from, size_of::<T>() as u32, 0) };
+        done(result)
+    }
+
+    /// Adds `difference` to the IPv4 header checksum at `offset`.
+    #[inline(always)]
+    pub(crate) fn add_to_header_checksum(
+        self,
+        offset: u32,
+        difference: u32,
+    ) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the offset.
+        done(unsafe { bpf_l3_csum_replace(self.raw, offset, 0, u64::from(difference), 0) })
+    }
+
+    /// Replaces `from` by `to` in the upper-layer checksum at `offset`; `flags` as the helper's,
+    /// their low bits the size (0 adds `to` as a difference).
+    #[inline(always)]
+    pub(crate) fn replace_in_checksum(
+        self,
+        offset: u32,
+        from: u32,
+        to: u32,
+        flags: u64,
+    ) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the offset and the flags.
+        done(unsafe {
+            bpf_l4_csum_replace(self.raw, offset, u64::from(from), u64::from(to), flags)
+        })
+    }
+
+    /// Cuts or extends the frame to `length` bytes, undoing any segmentation offload.
+    #[inline(always)]
+    pub(crate) fn resize(self, length: u32) -> Result<(), DropReason> {
+        // SAFETY: the helper checks the length.
+        done(unsafe { bpf_skb_change_tail(self.raw, length, 0) })
+    }
+}
+
+impl Bytes for Skb {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "offsets are below 2^17")]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: `to` has room for N bytes; the helper checks the offset against the packet.
+        let result = unsafe {
+            bpf_skb_load_bytes(self.raw.cast_const().cast(), offset as u32, to, N as u32)
+        };
+        (result == 0).then_some(bytes)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.len() as usize
+    }
+}
+
+#[inline(always)]
+fn done(result: i64) -> Result<(), DropReason> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(DropReason::Rewrite)
+    }
+}

@@ -1,0 +1,148 @@
+//! A VIP inside a network: translated on the client's node, both ways.
+
+use abi::{
+    Address, Delivery, Direction, DropReason, Endpoint, Family, Header, Iface, MeshDirection,
+    NetId, Verdict, delivery, endpoint, protocol,
+};
+
+use crate::{
+    answer::{self, Back},
+    balance::{self, ATTEMPTS, Miss},
+    deliver, flows,
+    flows::{Opening, Translation},
+    fragments,
+    maps::NETWORKS,
+    rewrite,
+    skb::Skb,
+};
+
+/// A task's packet to a VIP.
+#[inline(never)]
+pub(crate) fn forward(
+    skb: Skb,
+    iface: &Iface,
+    vip: &Endpoint,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
+    let back = Back::Task {
+        ifindex: skb.ifindex(),
+        mac: iface.mac,
+    };
+    if header.is_echo_request() {
+        if vip.flags & endpoint::ANSWERS == 0 {
+            return answer::refuse(skb, header, DropReason::NoBackend, back);
+        }
+        return answer::echo(skb, header, back);
+    }
+    if header.protocol == protocol::ICMP || header.protocol == protocol::ICMPV6 {
+        return Err(DropReason::UnknownProtocol);
+    }
+    fragments::resolve(iface.net, header)?;
+    let translation = match flows::forward(skb, iface.net, header) {
+        Some(translation) => translation,
+        None => match open(skb, iface, header) {
+            Ok(translation) => translation,
+            Err(Miss::Drop(reason)) => return Err(reason),
+            Err(Miss::Refuse(reason)) => return answer::refuse(skb, header, reason, back),
+        },
+    };
+    apply_forward(skb, header, translation)?;
+    deliver::to(skb, iface.net, translation, MeshDirection::Forward)
+}
+
+/// Gives a backend's packet back the VIP as its source, if a flow says so; `None` when the packet is
+/// nobody's reply. Returns the address that the packet is now for.
+#[inline(never)]
+pub(crate) fn reply(
+    skb: Skb,
+    net: NetId,
+    header: &mut Header,
+) -> Result<Option<Address>, DropReason> {
+    if fragments::resolve(net, header).is_err() {
+        return Ok(None);
+    }
+    let key = flows::reverse_key(net, header);
+    let Some(translation) = flows::owned(skb, &key, Direction::Reply, header) else {
+        return Ok(None);
+    };
+    apply_reply(skb, header, translation)?;
+    Ok(Some(translation.client))
+}
+
+/// A packet straight to a task that backs a VIP: if it begins a connection, a translated flow that
+/// looks the same to the task must not be there, or the replies would be translated too.
+#[inline(always)]
+pub(crate) fn direct(net: NetId, header: &Header) -> Result<(), DropReason> {
+    if header.protocol != protocol::TCP || !abi::tcp::is_initial(header.flags) {
+        return Ok(());
+    }
+    let key = flows::reverse_key_of(net, header, &header.destination, header.destination_port);
+    flows::yield_to(&key, header)
+}
+
+/// Rewrites a client's packet.
+#[inline(always)]
+pub(crate) fn apply_forward(
+    skb: Skb,
+    header: &Header,
+    translation: &Translation,
+) -> Result<(), DropReason> {
+    rewrite::destination(skb, header, &translation.peer, translation.peer_port)?;
+    if translation.client != header.source {
+        rewrite::source(skb, header, &translation.client, translation.client_port)?;
+    }
+    Ok(())
+}
+
+/// Rewrites a backend's packet.
+#[inline(always)]
+pub(crate) fn apply_reply(
+    skb: Skb,
+    header: &Header,
+    translation: &Translation,
+) -> Result<(), DropReason> {
+    rewrite::source(skb, header, &translation.peer, translation.peer_port)?;
+    if translation.client != header.destination {
+        rewrite::destination(skb, header, &translation.client, translation.client_port)?;
+    }
+    Ok(())
+}
+
+/// The address under which a task meets itself: its network's gateway.
+#[inline(always)]
+pub(crate) fn hairpin_client(net: NetId, header: &Header) -> Result<Address, DropReason> {
+    let network = NETWORKS.get_ptr(net).ok_or(DropReason::NotReady)?;
+    // SAFETY: the pointer came from the map during this run.
+    let network = unsafe { &*network };
+    Ok(match header.family {
+        Family::V4 => network.gateway_v4,
+        Family::V6 => network.gateway_v6,
+    })
+}
+
+#[inline(never)]
+fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<&'static Translation, Miss> {
+    let service = balance::service(iface.net, header).ok_or(Miss::Refuse(DropReason::NoPort))?;
+    balance::admit(service, header)?;
+    let opening = Opening::room().map_err(Miss::Drop)?;
+    opening.net = iface.net;
+    opening.reply = Delivery {
+        kind: delivery::ENDPOINT,
+        ..Delivery::default()
+    };
+    opening.via = 0;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        balance::choose(service, header, attempt, opening).map_err(Miss::Drop)?;
+        opening.client = header.source;
+        if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {
+            opening.client = hairpin_client(iface.net, header).map_err(Miss::Drop)?;
+        }
+        match flows::open_pair(skb, header, opening) {
+            Err(DropReason::Collision) => attempt += 1,
+            Err(reason) => return Err(Miss::Drop(reason)),
+            Ok(()) => return opening.translation(header).map_err(Miss::Drop),
+        }
+    }
+    Err(Miss::Drop(DropReason::Collision))
+}
