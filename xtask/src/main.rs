@@ -125,15 +125,16 @@ fn execute(task: Task) -> Result<ExitCode> {
         }
         Task::Verify => return verify::execute(&workspace),
         Task::Fix => verify::fix(&workspace)?,
-        Task::Demo(passed) => lab(&workspace, Profile::Dev, "demo", passed)?,
-        Task::Lab(passed) => lab(&workspace, Profile::Dev, "lab", passed)?,
-        Task::Bench(passed) => lab(&workspace, Profile::Release, "bench", passed)?,
+        Task::Demo(passed) => lab(&workspace, Profile::Dev, &["demo"], passed)?,
+        Task::Lab(passed) => lab(&workspace, Profile::Dev, &[], passed)?,
+        Task::Bench(passed) => lab(&workspace, Profile::Release, &["bench"], passed)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn lab(workspace: &Workspace, profile: Profile, command: &str, passed: Passed) -> Result<()> {
-    let mut arguments = vec![command.to_owned()];
+/// Hands over to the laboratory's program, with what is passed after `command`.
+fn lab(workspace: &Workspace, profile: Profile, command: &[&str], passed: Passed) -> Result<()> {
+    let mut arguments: Vec<String> = command.iter().map(ToString::to_string).collect();
     arguments.extend(passed.arguments);
     binaries::become_lab(workspace, profile, &arguments)
 }
