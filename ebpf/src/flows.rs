@@ -358,7 +358,7 @@ pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<
     forward.delivery = opening.forward;
     let key = forward_key(opening.net, header);
     EMBRYOS
-        .insert(key, *forward, 0)
+        .insert(key, forward, 0)
         .map_err(|_| DropReason::TableFull)
 }
 
@@ -375,7 +375,7 @@ pub(crate) fn open_reverse(skb: Skb, header: &Header, opening: &Opening) -> Resu
     fill(reverse, skb, header, opening);
     reverse.delivery = opening.reply;
     EMBRYOS
-        .insert(key, *reverse, u64::from(BPF_NOEXIST))
+        .insert(key, reverse, u64::from(BPF_NOEXIST))
         .map_err(|_| DropReason::Collision)
 }
 
@@ -390,7 +390,7 @@ pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Resu
     forward.delivery = opening.forward;
     let key = forward_key(opening.net, header);
     EMBRYOS
-        .insert(key, *forward, 0)
+        .insert(key, forward, 0)
         .map_err(|_| DropReason::TableFull)
 }
 

@@ -5,4 +5,6 @@
 pub(crate) mod bpf;
 pub(crate) mod netlink;
 pub(crate) mod netns;
+pub(crate) mod nft;
+pub(crate) mod probe;
 pub(crate) mod sysctl;

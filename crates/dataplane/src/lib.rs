@@ -8,6 +8,16 @@
 
 mod desired;
 mod kernel;
+mod lower;
 mod names;
+mod picks;
+mod plan;
+mod problem;
+mod record;
 mod tables;
 mod world;
+
+pub use desired::*;
+pub use lower::Underlay;
+pub use names::mac_of;
+pub use problem::{Problem, ProblemCode};

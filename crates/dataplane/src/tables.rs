@@ -1,2 +1,110 @@
+//! The contents of the maps as values.
+//!
+//! Interfaces appear by name: their numbers are known only once they exist, and change when they
+//! are made again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use abi::{
+    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Network, PublishedKey,
+    ServiceKey, Settings,
+};
+
+use crate::world::LinkName;
+
+/// What the maps hold, flows and counters excepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tables;
+pub(crate) struct Tables {
+    /// With the VXLAN device as its link.
+    pub(crate) settings: Option<Local<Settings>>,
+    /// Number to underlay address; 0 is this node.
+    pub(crate) vteps: BTreeMap<u32, Address>,
+    pub(crate) networks: BTreeMap<NetId, Network>,
+    pub(crate) ifaces: BTreeMap<LinkRef, Iface>,
+    /// This node's own addresses, each with its interface.
+    pub(crate) addresses: BTreeMap<Address, LinkRef>,
+    pub(crate) endpoints: BTreeMap<EndpointKey, Local<Endpoint>>,
+    pub(crate) backends: BTreeMap<u32, Backend>,
+    pub(crate) frontends: BTreeMap<FrontendKey, Balance>,
+    /// Services that have a cursor. Its value belongs to the kernel programs.
+    pub(crate) cursors: BTreeSet<u32>,
+    /// Backends whose flows are counted. The counts belong to the kernel programs.
+    pub(crate) loads: BTreeSet<u32>,
+}
+
+/// A value that names an interface, whose number is 0 in `value` itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Local<T> {
+    pub(crate) link: Option<LinkRef>,
+    pub(crate) value: T,
+}
+
+/// An interface of the node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LinkRef {
+    Named(LinkName),
+    /// The interface of this number is gone, the entry that names it is not.
+    Gone(u32),
+}
+
+/// Key of `services` or of `published`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum FrontendKey {
+    Service(ServiceKey),
+    Published(PublishedKey),
+}
+
+/// How a frontend is balanced, wherever its picks are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Balance {
+    /// The service's number.
+    pub(crate) service: u32,
+    pub(crate) algorithm: Algorithm,
+    /// What new flows are picked from.
+    pub(crate) picks: Vec<u32>,
+}
+
+/// Where the picks of a frontend are kept, and how often they have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// First place in the flat array; meaningless for picks that stand in the value itself.
+    pub(crate) offset: u32,
+    pub(crate) length: u32,
+    pub(crate) generation: u32,
+}
+
+impl Place {
+    /// The places taken in the flat array.
+    pub(crate) fn range(self) -> std::ops::Range<u32> {
+        if self.length <= abi::Service::INLINE {
+            return 0..0;
+        }
+        self.offset..self.offset.saturating_add(self.length)
+    }
+}
+
+/// Values that name an interface by number.
+pub(crate) trait NamesLink: Copy {
+    fn ifindex(&self) -> u32;
+    fn with_ifindex(self, ifindex: u32) -> Self;
+}
+
+impl NamesLink for Settings {
+    fn ifindex(&self) -> u32 {
+        self.vxlan_ifindex
+    }
+
+    fn with_ifindex(self, ifindex: u32) -> Self {
+        Self { vxlan_ifindex: ifindex, ..self }
+    }
+}
+
+impl NamesLink for Endpoint {
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn with_ifindex(self, ifindex: u32) -> Self {
+        Self { ifindex, ..self }
+    }
+}

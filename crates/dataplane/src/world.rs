@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use abi::Mac;
 use ipnetwork::IpNetwork;
 
-use crate::tables::Tables;
+use crate::tables::{LinkRef, Tables};
 
 /// Name of an interface: 1 to 15 bytes, as the kernel demands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +68,16 @@ pub(crate) struct Tunnel {
     pub(crate) mtu: u32,
     /// Whether it is up.
     pub(crate) up: bool,
+    /// Whether each packet carries its tunnel's metadata and nothing is learnt from it. Always so,
+    /// unless somebody else has made the device.
+    pub(crate) external: bool,
+}
+
+impl Tunnel {
+    /// Whether `self` can become `other` without being made again.
+    pub(crate) fn is_same_device(self, other: Self) -> bool {
+        (self.port, self.external) == (other.port, other.external)
+    }
 }
 
 /// A veth pair between the node and a task.
@@ -181,6 +191,6 @@ impl Program {
 /// A program on an interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hook {
-    pub(crate) link: LinkName,
+    pub(crate) link: LinkRef,
     pub(crate) program: Program,
 }

@@ -1,6 +1,14 @@
 //! The kernel programs and their maps.
 
+mod contents;
+mod flows;
+mod object;
+mod pins;
 mod sys;
 mod table;
 
+pub(crate) use contents::{ContentsError, LinkNames};
+pub(crate) use flows::now_ns;
+pub(crate) use object::{LoadError, Maps, Programs, Samples, load};
+pub(crate) use pins::{PinError, PinnedLink, Pins, mount_bpffs};
 pub(crate) use table::{CpuTable, Plain, Table, TableError};

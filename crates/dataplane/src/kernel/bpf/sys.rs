@@ -11,6 +11,7 @@ use std::path::Path;
 #[repr(u32)]
 #[derive(Clone, Copy, Debug)]
 enum Command {
+    MapCreate = 0,
     LookupElement = 1,
     UpdateElement = 2,
     DeleteElement = 3,
@@ -90,6 +91,19 @@ struct LinkUpdateAttributes {
     program_fd: u32,
     flags: u32,
     old_program_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreateAttributes {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; 16],
 }
 
 /// The beginning of `struct bpf_map_info`.
@@ -297,6 +311,31 @@ pub(super) fn object_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> 
     };
     // SAFETY: the string outlives the call and ends with a zero byte.
     unsafe { call(Command::ObjectPin, &mut attributes) }.map(drop)
+}
+
+/// Makes a hash table that allocates as it grows.
+pub(super) fn create_hash(
+    name: &str,
+    (key_size, value_size): (usize, usize),
+    max_entries: u32,
+) -> io::Result<OwnedFd> {
+    /// `BPF_MAP_TYPE_HASH` and `BPF_F_NO_PREALLOC` of linux/bpf.h.
+    const HASH: u32 = 1;
+    const NO_PREALLOC: u32 = 1;
+    let size = |size| u32::try_from(size).map_err(io::Error::other);
+    let mut attributes = MapCreateAttributes {
+        map_type: HASH,
+        key_size: size(key_size)?,
+        value_size: size(value_size)?,
+        max_entries,
+        map_flags: NO_PREALLOC,
+        ..MapCreateAttributes::default()
+    };
+    for (slot, byte) in attributes.name.iter_mut().take(15).zip(name.bytes()) {
+        *slot = byte;
+    }
+    // SAFETY: there is no address among the attributes.
+    unsafe { call(Command::MapCreate, &mut attributes) }.map(own)
 }
 
 pub(super) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {

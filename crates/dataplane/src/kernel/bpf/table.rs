@@ -3,6 +3,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Pod;
@@ -61,6 +62,12 @@ impl<K: Plain, V: Plain> Table<K, V> {
             return Err(TableError::Layout { name, key: info.key_size, value: info.value_size });
         }
         Ok(Self { name, fd, capacity: info.max_entries, types: PhantomData })
+    }
+
+    /// Makes a map that only user space uses.
+    pub(super) fn create(name: &'static str, capacity: u32) -> Result<OwnedFd, TableError> {
+        sys::create_hash(name, (size_of::<K>(), size_of::<V>()), capacity)
+            .map_err(|source| TableError::Kernel { action: "create", name, source })
     }
 
     /// How many elements the map can hold.
@@ -125,6 +132,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
+    /// Counts the elements.
+    pub(crate) fn len(&self) -> Result<usize, TableError> {
+        Ok(self.entries()?.len())
+    }
+
     /// Writes elements in batches, in order.
     pub(crate) fn put_all(&self, entries: &[(K, V)]) -> Result<(), TableError> {
         for chunk in entries.chunks(CHUNK) {
@@ -160,6 +172,32 @@ impl<K: Plain, V: Plain> Table<K, V> {
 
     fn error(&self, action: &'static str, source: io::Error) -> TableError {
         TableError::Kernel { action, name: self.name, source }
+    }
+}
+
+impl<V: Plain> Table<u32, V> {
+    /// A range of an array.
+    pub(crate) fn range(&self, range: Range<u32>) -> Result<Vec<V>, TableError> {
+        let length = range.end.saturating_sub(range.start);
+        let mut keys = vec![0u32; length as usize];
+        let mut values = vec![V::default(); length as usize];
+        // The cursor of an array is the index before the next.
+        let mut cursor = range.start.checked_sub(1).map(|before| {
+            let mut cursor = [0; sys::CURSOR];
+            cursor[..4].copy_from_slice(&before.to_ne_bytes());
+            cursor
+        });
+        let buffers = (slice_mut(&mut keys), slice_mut(&mut values));
+        let progress = sys::lookup_batch(self.fd.as_fd(), &mut cursor, buffers, length);
+        match progress.result {
+            Err(source) if source.raw_os_error() != Some(libc::ENOENT) => {
+                Err(self.error("list", source))
+            }
+            Ok(()) | Err(_) => {
+                values.truncate(progress.count);
+                Ok(values)
+            }
+        }
     }
 }
 
@@ -219,4 +257,15 @@ fn slice<T: Pod>(values: &[T]) -> &[u8] {
 fn slice_mut<T: Pod>(values: &mut [T]) -> &mut [u8] {
     // SAFETY: as in `slice`; `Pod` promises in addition that every pattern of bytes is a value.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}
+
+/// Copies a value out of bytes of exactly its length.
+pub(super) fn read<T: Plain>(source: &[u8]) -> Option<T> {
+    let mut value = T::default();
+    let target = bytes_mut(&mut value);
+    if target.len() != source.len() {
+        return None;
+    }
+    target.copy_from_slice(source);
+    Some(value)
 }
