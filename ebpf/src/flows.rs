@@ -13,7 +13,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use crate::{
     atomic,
     drops::now_ns,
-    maps::{EMBRYOS, FLOWS, LOADS, NEW_FLOW, OPENING, TRANSLATION, slot},
+    maps::{EMBRYOS, FLOWS, LOADS, NEW_FLOW, OPENING, TRANSLATION, TWIN, slot},
     skb::Skb,
 };
 
@@ -205,7 +205,9 @@ impl Entry {
             // lives as long as nothing pushes it out.
             return;
         }
-        let twin_key = twin(key, flow);
+        let Some(twin_key) = twin(key, flow) else {
+            return;
+        };
         if let Some(other) = EMBRYOS.get_ptr(twin_key) {
             // SAFETY: as in `flow`.
             let other = unsafe { &*other };
@@ -225,7 +227,9 @@ impl Entry {
     /// Forgets the flow, both its entries.
     #[inline(never)]
     pub(crate) fn remove(&self, key: &FlowKey) {
-        let twin_key = twin(key, self.flow());
+        let Some(twin_key) = twin(key, self.flow()) else {
+            return;
+        };
         if self.embryo {
             let _ = EMBRYOS.remove(key);
             let _ = EMBRYOS.remove(twin_key);
@@ -239,17 +243,16 @@ impl Entry {
 
 /// The key of a translated flow's other entry. Of a flow that stands alone it names nothing.
 #[inline(always)]
-fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
-    FlowKey {
-        net: key.net,
-        client: flow.client,
-        server: flow.peer,
-        client_port: flow.client_port,
-        server_port: flow.peer_port,
-        protocol: key.protocol,
-        side: key.side ^ 1,
-        reserved: 0,
-    }
+fn twin(key: &FlowKey, flow: &Flow) -> Option<&'static FlowKey> {
+    let twin = slot(&TWIN).ok()?;
+    twin.net = key.net;
+    twin.client = flow.client;
+    twin.server = flow.peer;
+    twin.client_port = flow.client_port;
+    twin.server_port = flow.peer_port;
+    twin.protocol = key.protocol;
+    twin.side = key.side ^ 1;
+    Some(twin)
 }
 
 /// Passes one of the client's packets; `None` when it has no live flow.
@@ -259,7 +262,7 @@ pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static 
     let mut owner = find(&key)?;
     let translation = owner.translation().ok()?;
     if translation.delivery.kind != delivery::MESH {
-        key = twin(&key, owner.flow());
+        key = *twin(&key, owner.flow())?;
         owner = find(&key)?;
     }
     if !owner.takes(header, now_ns()) {

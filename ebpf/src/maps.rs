@@ -87,6 +87,9 @@ pub(crate) static OPENING: PerCpuArray<Opening, 1> = PerCpuArray::new();
 pub(crate) static TRANSLATION: PerCpuArray<Translation, 1> = PerCpuArray::new();
 
 #[btf_map]
+pub(crate) static TWIN: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
+#[btf_map]
 pub(crate) static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
 /// This CPU's slot of a table with one.
