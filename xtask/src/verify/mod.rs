@@ -96,15 +96,27 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<()> {
     let toolchain = Toolchain::ensure()?;
     object::ensure(workspace, &toolchain)?;
     let ebpf = workspace.ebpf();
-    let repair = ["clippy", "--fix", "--allow-dirty", "--allow-staged"];
+    let repair = [
+        "clippy",
+        "--fix",
+        "--allow-dirty",
+        "--allow-staged",
+        "--allow-no-vcs",
+    ];
+    format(workspace, &toolchain)?;
     run_cargo(
         cargo(workspace.root())
             .args(repair)
             .args(["--workspace", "--all-targets"]),
     )?;
     run_cargo(toolchain.cargo(&ebpf).args(repair).arg("--release"))?;
+    // What clippy writes is not always formatted.
+    format(workspace, &toolchain)
+}
+
+fn format(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     run(cargo(workspace.root()).args(["fmt", "--all"]))?;
-    run(toolchain.cargo(&ebpf).arg("fmt"))
+    run(toolchain.cargo(&workspace.ebpf()).arg("fmt"))
 }
 
 /// User space embeds the object, so that has to be there before anything is compiled.
