@@ -1,0 +1,70 @@
+use api::{Port, PortMode, Protocol};
+
+use crate::cell;
+use crate::output::{Row, Shown, Width};
+
+/// Which published ports are listed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Filter {
+    /// Only ports of this service
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Only ports of this protocol: tcp or udp
+    #[arg(long, value_name = "NAME", ignore_case = true, value_parser = ["tcp", "udp"])]
+    protocol: Option<String>,
+}
+
+impl Filter {
+    /// Whether `port` is listed.
+    pub(crate) fn takes(&self, port: &Port) -> bool {
+        let protocol = port.protocol.as_str();
+        self.service.as_ref().is_none_or(|s| *s == port.service)
+            && self
+                .protocol
+                .as_ref()
+                .is_none_or(|p| p.eq_ignore_ascii_case(protocol))
+    }
+}
+
+impl Shown for Port {
+    fn example() -> Self {
+        Self {
+            service: "web".to_owned(),
+            port: 8080,
+            target: 8080,
+            protocol: Protocol::Tcp,
+            algorithm: "mh".to_owned(),
+            mode: PortMode::Ingress,
+            backends: 2,
+            active: Some(1),
+        }
+    }
+}
+
+impl Row for Port {
+    const HEADERS: &'static [&'static str] = &[
+        "PORT",
+        "SERVICE",
+        "TARGET",
+        "ALGORITHM",
+        "MODE",
+        "BACKENDS",
+        "ACTIVE",
+    ];
+
+    fn cells(&self, _width: Width) -> Vec<String> {
+        vec![
+            self.reference(),
+            self.service.clone(),
+            self.target.to_string(),
+            self.algorithm.clone(),
+            self.mode.as_str().to_owned(),
+            self.backends.to_string(),
+            cell::optional(self.active),
+        ]
+    }
+
+    fn reference(&self) -> String {
+        format!("{}/{}", self.port, self.protocol)
+    }
+}

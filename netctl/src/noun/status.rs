@@ -1,0 +1,188 @@
+use std::net::Ipv4Addr;
+use std::time::SystemTime;
+
+use api::{
+    Counts, NodeState, Problem, Program, Status, Timestamp, Topology, TopologyError, Underlay,
+};
+
+use crate::cell;
+use crate::output::{Shown, align};
+
+impl Shown for Status {
+    fn example() -> Self {
+        let moment = Timestamp(SystemTime::UNIX_EPOCH);
+        Self {
+            node: "n1".to_owned(),
+            version: "0.1.0".to_owned(),
+            mode: "static".to_owned(),
+            state: NodeState::Ready,
+            since: moment,
+            underlay: Some(Underlay {
+                interface: "eth0".to_owned(),
+                address: Ipv4Addr::new(192, 0, 2, 11).into(),
+                mtu: 1500,
+            }),
+            overlay_mtu: Some(1450),
+            carrier: "device".to_owned(),
+            programs: vec![Program {
+                name: "from_uplink".to_owned(),
+                attached: vec!["eth0".to_owned()],
+            }],
+            topology: Topology {
+                file: "/etc/netd/topology.toml".to_owned(),
+                loaded_at: Some(moment),
+                generation: 1,
+                errors: vec![TopologyError {
+                    file: "/etc/netd/topology.toml".to_owned(),
+                    line: Some(1),
+                    message: "expected a value".to_owned(),
+                }],
+            },
+            problems: vec![Problem {
+                code: "forward-policy".to_owned(),
+                message: "the policy of FORWARD is drop".to_owned(),
+                needed: "a rule that accepts the underlay".to_owned(),
+            }],
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// What people read of a node's status at the moment `now`.
+pub(crate) fn describe(status: &Status, now: SystemTime) -> Vec<String> {
+    let counts = &status.counts;
+    let lines = [
+        format!("Node:\t{}", status.node),
+        format!("State:\t{}", status.state.as_str()),
+        format!("Version:\t{}", status.version),
+        format!("Mode:\t{}", status.mode),
+        format!("Since:\t{}", moment(status.since, now)),
+        format!("Underlay:\t{}", underlay(status.underlay.as_ref())),
+        format!("Overlay MTU:\t{}", cell::optional(status.overlay_mtu)),
+        format!("Carrier:\t{}", status.carrier),
+        format!("Topology:\t{}", topology(&status.topology, now)),
+        format!("Networks:\t{}", counts.networks),
+        format!(
+            "Endpoints:\t{} ({} here)",
+            counts.endpoints, counts.local_endpoints
+        ),
+        format!("Services:\t{}", counts.services),
+        format!("Backends:\t{}", counts.backends),
+        format!("Published ports:\t{}", counts.published_ports),
+        format!(
+            "Flows:\t{} (capacity {} entries)",
+            counts.flows, counts.flow_capacity
+        ),
+        format!("Drops:\t{}", counts.drops),
+    ];
+    let mut lines = align(&lines);
+    lines.extend(programs(&status.programs));
+    lines.extend(errors(&status.topology));
+    lines.extend(problems(&status.problems));
+    lines
+}
+
+fn moment(moment: Timestamp, now: SystemTime) -> String {
+    format!("{moment} ({} ago)", cell::span(moment.age(now)))
+}
+
+fn underlay(underlay: Option<&Underlay>) -> String {
+    cell::optional(underlay.map(|underlay| {
+        format!(
+            "{} on {}, MTU {}",
+            underlay.address, underlay.interface, underlay.mtu
+        )
+    }))
+}
+
+fn topology(topology: &Topology, now: SystemTime) -> String {
+    topology.loaded_at.map_or_else(
+        || format!("{}, never loaded", topology.file),
+        |loaded| {
+            let (file, generation) = (&topology.file, topology.generation);
+            format!(
+                "{file}, generation {generation}, loaded {}",
+                moment(loaded, now)
+            )
+        },
+    )
+}
+
+fn programs(programs: &[Program]) -> Vec<String> {
+    if programs.is_empty() {
+        return Vec::new();
+    }
+    let rows: Vec<_> = programs
+        .iter()
+        .map(|program| format!("  {}\t{}", program.name, cell::list(&program.attached)))
+        .collect();
+    let mut lines = vec!["Programs:".to_owned()];
+    lines.extend(align(&rows));
+    lines
+}
+
+fn errors(topology: &Topology) -> Vec<String> {
+    if topology.errors.is_empty() {
+        return Vec::new();
+    }
+    let kept = match topology.generation {
+        0 => "nothing is in force".to_owned(),
+        generation => format!("generation {generation} stays in force"),
+    };
+    let mut lines = vec![format!("Topology errors ({kept}):")];
+    lines.extend(topology.errors.iter().map(|error| match error.line {
+        Some(line) => format!("  {}:{line}: {}", error.file, error.message),
+        None => format!("  {}: {}", error.file, error.message),
+    }));
+    lines
+}
+
+fn problems(problems: &[Problem]) -> Vec<String> {
+    if problems.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["Problems:".to_owned()];
+    for problem in problems {
+        lines.push(format!("  {}: {}", problem.code, problem.message));
+        if !problem.needed.is_empty() {
+            lines.push(format!("    needed: {}", problem.needed));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(90);
+        let text = describe(&Status::example(), now).join("\n");
+        for expected in [
+            "State:             ready",
+            "Since:             1970-01-01T00:00:00.000Z (1m30s ago)",
+            "Underlay:          192.0.2.11 on eth0, MTU 1500",
+            "  from_uplink   eth0",
+            "Topology errors (generation 1 stays in force):",
+            "  /etc/netd/topology.toml:1: expected a value",
+            "  forward-policy: the policy of FORWARD is drop",
+            "    needed: a rule that accepts the underlay",
+        ] {
+            assert!(text.contains(expected), "{expected:?} not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_healthy_node_has_no_section_for_what_is_wrong() {
+        let mut status = Status::example();
+        status.problems.clear();
+        status.topology.errors.clear();
+        let text = describe(&status, SystemTime::UNIX_EPOCH).join("\n");
+        assert!(
+            !text.contains("rror") && !text.contains("Problems"),
+            "{text}"
+        );
+    }
+}
