@@ -16,6 +16,7 @@ mod task;
 pub mod topology;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +34,9 @@ use crate::wait;
 
 /// How long netd may take to start, or to apply an edit.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many topologies a netd has applied, and what it has against the file as it stands.
+type TopologyState = (u64, Vec<String>);
 
 /// A lab that this process has made; dropping it takes it down.
 #[derive(Debug)]
@@ -135,29 +139,35 @@ impl Lab {
     /// # Errors
     /// When one refuses it or does not apply it in time.
     pub fn apply_topology(&mut self, topology: &Topology) -> Result<()> {
-        let running = self.running_nodes();
-        let before: Vec<u64> = running
-            .iter()
-            .map(|node| self.generation(node))
-            .collect::<Result<_>>()?;
+        let before = self.topology_states()?;
         self.write_topology(topology)?;
-        for (node, before) in running.iter().zip(before) {
+        for (node, (generation, errors)) in before {
             wait::until(
                 PATIENCE,
                 &format!("{node} applies the new topology"),
                 || {
-                    self.generation(node).is_ok_and(|now| now > before)
+                    self.generation(&node).is_ok_and(|now| now > generation)
                         || self
-                            .topology_errors(node)
-                            .is_ok_and(|errors| !errors.is_empty())
+                            .topology_errors(&node)
+                            .is_ok_and(|now| now != errors && !now.is_empty())
                 },
             )?;
-            let errors = self.topology_errors(node)?;
+            let errors = self.topology_errors(&node)?;
             if !errors.is_empty() {
                 bail!("{node} refuses the topology: {}", errors.join("; "));
             }
         }
         Ok(())
+    }
+
+    /// Of every node whose netd runs: how many topologies it has applied, and what it has against
+    /// the file as it stands.
+    fn topology_states(&self) -> Result<BTreeMap<String, TopologyState>> {
+        let state = |node: String| {
+            let state = (self.generation(&node)?, self.topology_errors(&node)?);
+            Ok((node, state))
+        };
+        self.running_nodes().into_iter().map(state).collect()
     }
 
     /// Leaves the lab up when this process ends.

@@ -2,7 +2,7 @@
 //! does everything arrive.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -169,6 +169,21 @@ pub fn datagram(target: SocketAddr, length: usize) -> Result<()> {
     Ok(())
 }
 
+/// Sends a datagram from any own address, and does not wait for anything.
+///
+/// # Errors
+/// When the kernel refuses to send it.
+pub fn send(source: Option<IpAddr>, target: SocketAddr, payload: &[u8]) -> Result<()> {
+    let socket = match source {
+        Some(source) => UdpSocket::bind((source, 0)).with_context(|| format!("bind {source}"))?,
+        None => UdpSocket::bind(any(target))?,
+    };
+    socket
+        .send_to(payload, target)
+        .with_context(|| format!("send to {target}"))?;
+    Ok(())
+}
+
 fn ask_tcp(target: SocketAddr) -> io::Result<(Answer, SocketAddr)> {
     let mut stream = BufReader::new(connect(target)?);
     let own = stream.get_ref().local_addr()?;
@@ -195,15 +210,19 @@ fn connect(target: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn connect_udp(target: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match target {
-        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-    };
-    let socket = UdpSocket::bind(any)?;
+    let socket = UdpSocket::bind(any(target))?;
     // Connected, so that an "unreachable" is heard.
     socket.connect(target)?;
     socket.set_read_timeout(Some(LIMIT))?;
     Ok(socket)
+}
+
+/// Any own address of the target's family.
+fn any(target: SocketAddr) -> SocketAddr {
+    match target {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    }
 }
 
 /// A reset in answer to a SYN, or "port unreachable": what a closed port of any host gives.

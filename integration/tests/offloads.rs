@@ -1,0 +1,156 @@
+//! Checksums and sizes are right whatever the devices compute themselves.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use integration::lab::demo::{self, HTTP_PORT, PROBE, UDP_PORT};
+use integration::lab::{Family, Lab, Spec};
+use integration::{can_make_labs, command, netns, probe};
+
+/// What is switched off in each round, on every device; then on again.
+const ROUNDS: &[&[&str]] = &[
+    &[],
+    &["tx"],
+    &["rx"],
+    &["sg"],
+    &["tso"],
+    &["gso"],
+    &["gro"],
+    &["tso", "gso"],
+    &["tx", "rx", "sg", "tso", "gso", "gro"],
+];
+
+/// What is moved in each direction, in bytes.
+const TRANSFER: u64 = 2_000_000;
+/// More than one packet, in bytes.
+const DATAGRAM: usize = 3_000;
+/// Connections to each target: enough to meet both backends, the near and the far.
+const TIMES: usize = 4;
+
+#[test]
+fn everything_arrives_whatever_the_devices_do_themselves() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = demo::up(Spec::new(&Spec::unique_name("offload"), 3))?;
+    let mut failures = Vec::new();
+    for round in ROUNDS {
+        switch(&lab, round, "off")?;
+        let before = checksum_errors(&lab)?;
+        if let Err(error) = transfers(&lab) {
+            failures.push(format!("{round:?} off: {error:#}"));
+        }
+        let after = checksum_errors(&lab)?;
+        if before != after {
+            failures.push(format!(
+                "{round:?} off: checksum errors: {before:?}, then {after:?}"
+            ));
+        }
+        switch(&lab, round, "on")?;
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    lab.down()
+}
+
+/// Moves data between every kind of pair.
+fn transfers(lab: &Lab) -> Result<()> {
+    let topology = demo::topology(lab);
+    for family in Family::BOTH {
+        let node = lab.document().node("n1").context("a node")?;
+        let node = family.of(&node.addresses).context("an address")?;
+        let vip = |service: &str| topology.vip(service, family).context("a VIP");
+        let pairs = [
+            (
+                "client",
+                SocketAddr::new(node, HTTP_PORT),
+                SocketAddr::new(node, UDP_PORT),
+            ),
+            (
+                PROBE,
+                SocketAddr::new(vip("web")?, 80),
+                SocketAddr::new(vip("echo")?, 7),
+            ),
+        ];
+        for (member, tcp, udp) in pairs {
+            let work = || -> Result<()> {
+                for _ in 0..TIMES {
+                    probe::download(tcp, TRANSFER).context("download")?;
+                    probe::upload(tcp, TRANSFER).context("upload")?;
+                    probe::datagram(udp, DATAGRAM).context("datagram")?;
+                }
+                Ok(())
+            };
+            netns::inside(&lab.namespace(member), work)?
+                .with_context(|| format!("{member} to {tcp} and {udp}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every namespace of the lab that has a network of its own.
+fn members(lab: &Lab) -> Vec<String> {
+    let document = lab.document();
+    let nodes = document.nodes.iter().map(|node| node.namespace.clone());
+    let tasks = document.tasks.iter().map(|task| task.namespace.clone());
+    nodes
+        .chain(tasks)
+        .chain([document.client.namespace.clone()])
+        .collect()
+}
+
+/// Switches features of every Ethernet device in every namespace.
+fn switch(lab: &Lab, features: &[&str], state: &str) -> Result<()> {
+    for namespace in members(lab) {
+        let text = command::run("ip", &["-n", &namespace, "-json", "link", "show"])?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+        for link in &links {
+            let name = link["ifname"].as_str().context("a name")?;
+            if name == "lo" {
+                continue;
+            }
+            for feature in features {
+                // A device that cannot switch it has it off or on for good.
+                let _ = command::run_inside(&namespace, "ethtool", &["-K", name, feature, state]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The counters of packets with a wrong checksum, of every namespace.
+fn checksum_errors(lab: &Lab) -> Result<Vec<(String, u64)>> {
+    let mut all = Vec::new();
+    for namespace in members(lab) {
+        let read = || -> Result<u64> {
+            let v4 = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+            let v6 = std::fs::read_to_string("/proc/thread-self/net/snmp6")?;
+            Ok(in_columns(&v4) + in_lines(&v6))
+        };
+        let count = netns::inside(&namespace, read)??;
+        all.push((namespace, count));
+    }
+    Ok(all)
+}
+
+/// `snmp` has a line of names and a line of numbers for each protocol.
+fn in_columns(text: &str) -> u64 {
+    let lines: Vec<&str> = text.lines().collect();
+    let pairs = lines
+        .chunks(2)
+        .filter_map(|pair| Some((pair.first()?, pair.get(1)?)));
+    let errors = pairs.flat_map(|(names, numbers)| {
+        let columns = names.split_whitespace().zip(numbers.split_whitespace());
+        columns
+            .filter(|(name, _)| *name == "InCsumErrors")
+            .map(|(_, number)| number)
+    });
+    errors.filter_map(|number| number.parse::<u64>().ok()).sum()
+}
+
+/// `snmp6` has a name and a number on each line.
+fn in_lines(text: &str) -> u64 {
+    let errors = text.lines().filter(|line| line.contains("InCsumErrors"));
+    errors
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum()
+}

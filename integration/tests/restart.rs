@@ -1,0 +1,127 @@
+//! netd dies and comes back; the data plane does not care.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use integration::lab::demo::{self, HTTP_PORT, PROBE};
+use integration::lab::topology::{Port, Service};
+use integration::lab::{Family, Lab, Spec};
+use integration::load::{self, Mode, Plan, Running};
+use integration::probe::{self, Transport};
+use integration::{can_make_labs, netns, wait};
+
+fn start(lab: &Lab, member: &str, mode: Mode, target: SocketAddr) -> Result<Running> {
+    let plan = Plan {
+        connections: 2,
+        ..Plan::new(mode, target)
+    };
+    let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
+    more(&running, 50)?;
+    Ok(running)
+}
+
+fn more(running: &Running, count: u64) -> Result<()> {
+    let before = running.operations();
+    wait::until(Duration::from_secs(20), "requests", || {
+        running.operations() >= before + count
+    })
+}
+
+#[test]
+fn killed_and_started_again_it_fails_no_request() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut lab = demo::up(Spec::new(&Spec::unique_name("kill"), 3))?;
+    let topology = demo::topology(&lab);
+    let mut all = Vec::new();
+    for family in Family::BOTH {
+        let node = lab.document().node("n3").context("a node")?;
+        let published =
+            SocketAddr::new(family.of(&node.addresses).context("an address")?, HTTP_PORT);
+        let vip = SocketAddr::new(topology.vip("web", family).context("a VIP")?, 80);
+        for (member, target) in [("client", published), (PROBE, vip)] {
+            for mode in [Mode::Crr, Mode::Rr] {
+                all.push(start(&lab, member, mode, target)?);
+            }
+        }
+    }
+    // Killed, and then asked to end: every node each time.
+    for round in 0..2 {
+        for node in lab.nodes() {
+            if round == 0 {
+                lab.kill(&node)?
+            } else {
+                lab.stop(&node)?
+            }
+        }
+        all.iter().try_for_each(|running| more(running, 100))?;
+        lab.start_all()?;
+    }
+    all.iter().try_for_each(|running| more(running, 50))?;
+    for running in all {
+        let report = running.stop()?;
+        ensure!(
+            report.errors == 0,
+            "{}: {:?}",
+            report.target,
+            report.error_kinds
+        );
+    }
+    lab.down()
+}
+
+#[test]
+fn what_was_edited_meanwhile_is_applied_at_the_start() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut lab = demo::up(Spec::new(&Spec::unique_name("later"), 2))?;
+    let mut topology = demo::topology(&lab);
+    for node in lab.nodes() {
+        lab.kill(&node)?;
+    }
+    topology.service[0].publish = vec![Port::tcp(9001, 8080)];
+    topology.service.push(Service {
+        publish: vec![Port::tcp(9002, 8080)],
+        ..Service::new("new", demo::NETWORK, &[PROBE])
+    });
+    lab.write_topology(&topology)?;
+    lab.start_all()?;
+    for address in lab.underlay().node(1) {
+        let ask = |port| {
+            let target = SocketAddr::new(address, port);
+            netns::inside(&lab.namespace("client"), || {
+                probe::ask(Transport::Tcp, target)
+            })
+        };
+        ask(HTTP_PORT)?.refused().context("the port that is gone")?;
+        ask(9001)?.answered().context("the port that changed")?;
+        let (answer, _) = ask(9002)?.answered().context("the port that is new")?;
+        ensure!(answer.task == PROBE, "{} answered", answer.task);
+    }
+    lab.down()
+}
+
+#[test]
+fn cleanup_removes_everything_even_after_a_kill() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut lab = demo::up(Spec::new(&Spec::unique_name("clean"), 2))?;
+    for node in lab.nodes() {
+        lab.kill(&node)?;
+        ensure!(
+            !lab.foreign_devices(&node)?.is_empty(),
+            "netd makes devices"
+        );
+        lab.clean(&node)?;
+        let rules =
+            integration::command::run_inside(&lab.namespace(&node), "nft", &["list", "ruleset"])?;
+        ensure!(rules.trim().is_empty(), "nftables rules are left: {rules}");
+        // A second time there is nothing to do, and that is no error.
+        lab.clean(&node)?;
+    }
+    lab.down()
+}
