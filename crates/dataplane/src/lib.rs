@@ -6,10 +6,12 @@
 //! three steps.
 #![deny(unsafe_code)]
 
+mod apply;
 mod desired;
 mod kernel;
 mod lower;
 mod names;
+mod observe;
 mod picks;
 mod plan;
 mod problem;

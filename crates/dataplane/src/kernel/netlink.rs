@@ -13,6 +13,7 @@ use rtnetlink::Handle;
 
 use crate::kernel::netns::{Netns, NetnsError};
 
+pub(crate) use addresses::{LinkAddress, LinkNeighbour};
 pub(crate) use links::{Kind, Link, NewPair};
 pub(crate) use watch::Watch;
 

@@ -28,8 +28,8 @@ impl Netlink {
         Ok(routes)
     }
 
-    pub(crate) async fn put_route(&self, index: u32, route: &Route) -> Result<(), NetlinkError> {
-        let request = self.handle.route().add(write_route(index, route)).replace();
+    pub(crate) async fn add_route(&self, index: u32, route: &Route) -> Result<(), NetlinkError> {
+        let request = self.handle.route().add(write_route(index, route));
         request.execute().await.map_err(|e| NetlinkError::new("add route", route.destination, e))
     }
 

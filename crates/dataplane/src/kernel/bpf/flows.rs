@@ -1,0 +1,111 @@
+//! The flow tables as user space sees them: reading, and taking out what is over.
+
+use std::collections::BTreeMap;
+
+use abi::{Flow, FlowKey, Load, Seen, Side, delivery};
+
+use super::object::Maps;
+use super::table::{Table, TableError};
+
+/// How long an entry stays after it has expired before it is collected, so that a packet that finds
+/// it at that moment is not working on what is being removed.
+const GRACE_NS: u64 = 2_000_000_000;
+
+/// Nanoseconds of the clock by which flows are stamped.
+pub(crate) fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Whether this entry owns its flow's state and counters.
+pub(crate) fn owns_state(key: &FlowKey, flow: &Flow) -> bool {
+    key.side == Side::Reverse as u8 || flow.delivery.kind == delivery::MESH
+}
+
+/// The key of a translated flow's other entry.
+fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
+    FlowKey {
+        client: flow.client,
+        server: flow.peer,
+        client_port: flow.client_port,
+        server_port: flow.peer_port,
+        side: key.side ^ 1,
+        ..*key
+    }
+}
+
+impl Maps {
+    /// Every live flow by the entry that owns its state.
+    pub(crate) fn live_flows(&self, now: u64) -> Result<Vec<(FlowKey, Flow)>, TableError> {
+        let mut flows = self.flows.entries()?;
+        flows.extend(self.embryos.entries()?);
+        flows.retain(|(key, flow)| {
+            owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
+        });
+        Ok(flows)
+    }
+
+    /// Removes expired flows from the table that evicts nothing by itself; returns how many.
+    pub(crate) fn collect_garbage(&self, now: u64) -> Result<usize, TableError> {
+        let over = now.saturating_sub(GRACE_NS);
+        let expired = |key: &FlowKey, flow: &Flow| {
+            Seen(flow.seen).is_expired(key.protocol, flow.last_ns, over)
+        };
+        let entries: BTreeMap<FlowKey, Flow> = self.flows.entries()?.into_iter().collect();
+        let mut gone = Vec::new();
+        for (key, flow) in &entries {
+            if owns_state(key, flow) {
+                // Looked at again: a packet may have come since the listing.
+                let again = if expired(key, flow) { self.flows.get(key)? } else { None };
+                gone.extend(again.filter(|flow| expired(key, flow)).map(|flow| (*key, flow)));
+            } else if !entries.contains_key(&twin(key, flow))
+                && self.flows.get(&twin(key, flow))?.is_none()
+            {
+                // Half of a flow is no flow.
+                gone.push((*key, *flow));
+            }
+        }
+        self.forget_flows(&self.flows, &gone)?;
+        Ok(gone.iter().filter(|(key, flow)| owns_state(key, flow)).count())
+    }
+
+    /// Removes flows, both entries of each, and counts their end.
+    pub(super) fn forget_flows(
+        &self,
+        table: &Table<FlowKey, Flow>,
+        flows: &[(FlowKey, Flow)],
+    ) -> Result<(), TableError> {
+        let mut keys = Vec::with_capacity(flows.len() * 2);
+        let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+        for (key, flow) in flows {
+            keys.push(*key);
+            if !owns_state(key, flow) {
+                continue;
+            }
+            keys.push(twin(key, flow));
+            // Only what was answered has been counted as opened, and lives in `flows`.
+            let counted = flow.seen & (Seen::REPLIED | Seen::COUNTED);
+            if counted == Seen::REPLIED && std::ptr::eq(table, &raw const self.flows) {
+                *ended.entry(flow.backend).or_default() += 1;
+            }
+        }
+        table.remove_all(&keys)?;
+        for (backend, count) in ended {
+            let before = self.collected.get(&backend)?.unwrap_or(0);
+            self.collected.put(&backend, &(before + count))?;
+        }
+        Ok(())
+    }
+
+    /// Opened and closed flows of every backend. Ends that user space saw are counted apart, since
+    /// the kernel programs add to their own counters at the same time.
+    pub(crate) fn loads(&self) -> Result<BTreeMap<u32, Load>, TableError> {
+        let collected: BTreeMap<u32, u64> = self.collected.entries()?.into_iter().collect();
+        let loads = self.loads.entries()?.into_iter().map(|(backend, load)| {
+            let closed = load.closed + collected.get(&backend).copied().unwrap_or(0);
+            (backend, Load { closed: closed.min(load.opened), ..load })
+        });
+        Ok(loads.collect())
+    }
+}

@@ -1,0 +1,225 @@
+//! Loading the kernel programs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::{MapError, RingBuf};
+use aya::programs::{ProgramError, SchedClassifier};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+
+use super::pins::{self, PinError, PinnedLink, Pins};
+use super::sys;
+use super::table::{CpuTable, Plain, Table, TableError};
+use crate::world::Program;
+
+/// The object with all programs, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
+
+/// The maps that outlive this process, by their names in the object.
+const PINNED: [&str; 18] = [
+    "ADDRESSES", "BACKENDS", "CURSORS", "DROPS", "EMBRYOS", "ENDPOINTS", "FLOWS", "FRAGMENTS",
+    "IFACES", "LOADS", "NETWORKS", "PICKS", "PUBLISHED", "SAMPLES", "SERVICES", "SETTINGS",
+    "VTEPS", "VTEP_IDS",
+];
+
+/// As many as there can be backends.
+const COLLECTED_CAPACITY: u32 = 1 << 20;
+
+/// The kernel programs cannot be loaded; programs that run already keep running.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The object or a map of it is refused.
+    #[error("load the kernel programs")]
+    Object(#[source] Box<EbpfError>),
+    /// The verifier refuses a program.
+    #[error("load the kernel program {name}")]
+    Program {
+        name: &'static str,
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The object lacks something that it should have.
+    #[error("the object of the kernel programs has no {0}")]
+    Missing(&'static str),
+    /// The ring buffer of samples cannot be mapped.
+    #[error("map the ring buffer of samples")]
+    Samples(#[source] Box<MapError>),
+    /// A descriptor cannot be duplicated.
+    #[error("keep the kernel program {name}")]
+    Descriptor {
+        name: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+/// The loaded programs.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pins: Pins,
+    programs: BTreeMap<Program, OwnedFd>,
+}
+
+/// Every map.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    pub(crate) settings: Table<u32, abi::Settings>,
+    pub(crate) ifaces: Table<u32, abi::Iface>,
+    pub(crate) networks: Table<abi::NetId, abi::Network>,
+    pub(crate) endpoints: Table<abi::EndpointKey, abi::Endpoint>,
+    pub(crate) vteps: Table<u32, abi::Vtep>,
+    pub(crate) vtep_ids: Table<abi::Address, u32>,
+    pub(crate) addresses: Table<abi::Address, u32>,
+    pub(crate) services: Table<abi::ServiceKey, abi::Service>,
+    pub(crate) published: Table<abi::PublishedKey, abi::Service>,
+    pub(crate) cursors: Table<u32, u32>,
+    pub(crate) picks: Table<u32, u32>,
+    pub(crate) backends: Table<u32, abi::Backend>,
+    pub(crate) loads: Table<u32, abi::Load>,
+    pub(crate) flows: Table<abi::FlowKey, abi::Flow>,
+    pub(crate) embryos: Table<abi::FlowKey, abi::Flow>,
+    pub(crate) drops: CpuTable<abi::DropCounter>,
+    /// Backend to flows whose end user space has counted; the kernel programs do not know it.
+    pub(crate) collected: Table<u32, u64>,
+}
+
+/// Samples of dropped packets, as the programs write them.
+pub(crate) struct Samples {
+    ring: RingBuf<aya::maps::MapData>,
+}
+
+impl std::fmt::Debug for Samples {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Samples").finish_non_exhaustive()
+    }
+}
+
+/// Loads fresh programs over the maps that are pinned, making those that are not.
+pub(crate) fn load(
+    pins: Pins,
+    flow_capacity: Option<u32>,
+) -> Result<(Programs, Maps, Samples), LoadError> {
+    let mut ebpf = load_object(&pins, flow_capacity)?;
+    let maps = match Maps::open(&pins) {
+        Err(TableError::Layout { .. }) => {
+            // Pinned by a build of another layout under the same version: nothing can be kept.
+            for name in PINNED {
+                pins::remove(&pins.maps().join(name))?;
+            }
+            ebpf = load_object(&pins, flow_capacity)?;
+            Maps::open(&pins)?
+        }
+        maps => maps?,
+    };
+    let ring = ebpf.take_map("SAMPLES").ok_or(LoadError::Missing("SAMPLES"))?;
+    let ring = RingBuf::try_from(ring).map_err(|source| LoadError::Samples(Box::new(source)))?;
+    let mut programs = BTreeMap::new();
+    for program in Program::ALL {
+        programs.insert(program, load_program(&mut ebpf, program.name())?);
+    }
+    Ok((Programs { pins, programs }, maps, Samples { ring }))
+}
+
+fn load_object(pins: &Pins, flow_capacity: Option<u32>) -> Result<Ebpf, LoadError> {
+    let mut loader = EbpfLoader::new();
+    for name in PINNED {
+        loader.map_pin_path(name, pins.maps().join(name));
+    }
+    if let Some(capacity) = flow_capacity {
+        loader.map_max_entries("FLOWS", capacity);
+    }
+    loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
+    let error = |source| LoadError::Program { name, source: Box::new(source) };
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    let program: &mut SchedClassifier = program.try_into().map_err(error)?;
+    program.load().map_err(error)?;
+    let fd = program.fd().map_err(error)?.as_fd().try_clone_to_owned();
+    fd.map_err(|source| LoadError::Descriptor { name, source })
+}
+
+impl Programs {
+    pub(crate) const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// Puts the fresh programs behind every pinned link whose interface lives.
+    pub(crate) fn adopt(&self) -> Result<Vec<PinnedLink>, LoadError> {
+        let links = self.pins.pinned_links()?;
+        for link in links.iter().filter(|link| link.alive) {
+            self.pins.replace(link, self.fd(link.program))?;
+        }
+        Ok(links)
+    }
+
+    pub(crate) fn attach(&self, program: Program, ifindex: u32) -> Result<(), PinError> {
+        self.pins.attach(program, self.fd(program), ifindex)
+    }
+
+    fn fd(&self, program: Program) -> &OwnedFd {
+        self.programs.get(&program).expect("every program was loaded")
+    }
+}
+
+impl Maps {
+    fn open(pins: &Pins) -> Result<Self, TableError> {
+        Ok(Self {
+            settings: table(pins, "SETTINGS")?,
+            ifaces: table(pins, "IFACES")?,
+            networks: table(pins, "NETWORKS")?,
+            endpoints: table(pins, "ENDPOINTS")?,
+            vteps: table(pins, "VTEPS")?,
+            vtep_ids: table(pins, "VTEP_IDS")?,
+            addresses: table(pins, "ADDRESSES")?,
+            services: table(pins, "SERVICES")?,
+            published: table(pins, "PUBLISHED")?,
+            cursors: table(pins, "CURSORS")?,
+            picks: table(pins, "PICKS")?,
+            backends: table(pins, "BACKENDS")?,
+            loads: table(pins, "LOADS")?,
+            flows: table(pins, "FLOWS")?,
+            embryos: table(pins, "EMBRYOS")?,
+            drops: CpuTable::new("DROPS", open(pins, "DROPS")?)?,
+            collected: collected(pins)?,
+        })
+    }
+}
+
+/// Opens or makes the one map that is not in the object.
+fn collected(pins: &Pins) -> Result<Table<u32, u64>, TableError> {
+    const NAME: &str = "COLLECTED";
+    if let Ok(table) = table(pins, NAME) {
+        return Ok(table);
+    }
+    let fd = Table::<u32, u64>::create(NAME, COLLECTED_CAPACITY)?;
+    let path = pins.maps().join(NAME);
+    sys::object_pin(fd.as_fd(), &path)
+        .map_err(|source| TableError::Kernel { action: "pin", name: NAME, source })?;
+    Table::new(NAME, fd)
+}
+
+fn table<K: Plain, V: Plain>(pins: &Pins, name: &'static str) -> Result<Table<K, V>, TableError> {
+    Table::new(name, open(pins, name)?)
+}
+
+fn open(pins: &Pins, name: &'static str) -> Result<OwnedFd, TableError> {
+    sys::object_get(&pins.maps().join(name)).map_err(|_| TableError::Missing(name))
+}
+
+impl Samples {
+    /// Takes every sample that has been written since the last call.
+    pub(crate) fn take<T: Pod + Default>(&mut self) -> Vec<T> {
+        let mut samples = Vec::new();
+        while let Some(item) = self.ring.next() {
+            samples.extend(super::table::read::<T>(&item));
+        }
+        samples
+    }
+}

@@ -1,0 +1,231 @@
+//! The contents of the maps: only what differs, published from the backends up to the frontends and
+//! removed in reverse.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use abi::{
+    Address, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings,
+};
+
+use super::Observed;
+use crate::picks::Ranges;
+use crate::problem::{Problem, ProblemCode};
+use crate::tables::{Balance, FrontendKey, LinkRef, Local, Place, Tables};
+
+/// A change of one map, in batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TableChange {
+    /// Replaces the node's settings.
+    PutSettings(Local<Settings>),
+    /// Numbers nodes.
+    PutVteps(Vec<(u32, Address)>),
+    /// Makes networks known.
+    PutNetworks(Vec<(NetId, Network)>),
+    /// Says what is behind interfaces.
+    PutIfaces(Vec<(LinkRef, Iface)>),
+    /// Makes own addresses known.
+    PutAddresses(Vec<(Address, LinkRef)>),
+    /// Says where endpoints are.
+    PutEndpoints(Vec<(EndpointKey, Local<Endpoint>)>),
+    /// Begins to count the flows of backends.
+    PutLoads(Vec<u32>),
+    /// Makes backends known.
+    PutBackends(Vec<(u32, Backend)>),
+    /// Gives services a cursor.
+    PutCursors(Vec<u32>),
+    /// Writes new picks beside the old ones; nothing names them yet.
+    WritePicks(Vec<(u32, Vec<u32>)>),
+    /// Publishes frontends: from here on new flows see the new picks.
+    PutFrontends(Vec<(FrontendKey, Service)>),
+    /// Withdraws frontends.
+    RemoveFrontends(Vec<FrontendKey>),
+    /// Forgets the flows of what is gone or elsewhere now.
+    PurgeFlows(Purge),
+    RemoveCursors(Vec<u32>),
+    RemoveBackends(Vec<u32>),
+    RemoveLoads(Vec<u32>),
+    RemoveEndpoints(Vec<EndpointKey>),
+    RemoveAddresses(Vec<Address>),
+    RemoveIfaces(Vec<LinkRef>),
+    RemoveNetworks(Vec<NetId>),
+    RemoveVteps(Vec<(u32, Address)>),
+}
+
+/// Which flows are to be forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Purge {
+    /// Those with one of these backends.
+    pub(crate) backends: BTreeSet<u32>,
+    /// Those with one of these at either end.
+    pub(crate) endpoints: BTreeSet<EndpointKey>,
+    /// Those that came from one of these nodes.
+    pub(crate) vteps: BTreeSet<u32>,
+}
+
+impl Purge {
+    fn is_empty(&self) -> bool {
+        self.backends.is_empty() && self.endpoints.is_empty() && self.vteps.is_empty()
+    }
+}
+
+/// Changes in two halves: interfaces come up between them.
+#[derive(Default)]
+pub(super) struct Steps {
+    pub(super) put: Vec<TableChange>,
+    pub(super) remove: Vec<TableChange>,
+}
+
+pub(super) fn plan(wanted: &Tables, observed: &Observed) -> Result<Steps, Problem> {
+    let present = &observed.world.tables;
+    let mut steps = Steps::default();
+    put(wanted, present, &mut steps.put);
+    frontends(wanted, observed, &mut steps.put)?;
+    remove(wanted, present, &mut steps.remove);
+    Ok(steps)
+}
+
+fn put(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
+    if wanted.settings != present.settings {
+        changes.extend(wanted.settings.clone().map(TableChange::PutSettings));
+    }
+    push(changes, new(&wanted.vteps, &present.vteps), TableChange::PutVteps);
+    push(changes, new(&wanted.networks, &present.networks), TableChange::PutNetworks);
+    push(changes, new(&wanted.ifaces, &present.ifaces), TableChange::PutIfaces);
+    push(changes, new(&wanted.addresses, &present.addresses), TableChange::PutAddresses);
+    push(changes, new(&wanted.endpoints, &present.endpoints), TableChange::PutEndpoints);
+    push(changes, missing(&wanted.loads, &present.loads), TableChange::PutLoads);
+    push(changes, new(&wanted.backends, &present.backends), TableChange::PutBackends);
+    push(changes, missing(&wanted.cursors, &present.cursors), TableChange::PutCursors);
+}
+
+/// New picks go to new places, and old places stay as they are until no program can be reading
+/// them: whoever has read a frontend's value finds the picks that it spoke of.
+fn frontends(
+    wanted: &Tables,
+    observed: &Observed,
+    changes: &mut Vec<TableChange>,
+) -> Result<(), Problem> {
+    let present = &observed.world.tables.frontends;
+    let mut ranges = Ranges::new(observed.pick_capacity);
+    observed.places.values().for_each(|place| ranges.take(place.range()));
+    observed.quarantine.iter().cloned().for_each(|range| ranges.take(range));
+    let mut picks = Vec::new();
+    let mut services = Vec::new();
+    for (key, balance) in &wanted.frontends {
+        if present.get(key) == Some(balance) {
+            continue;
+        }
+        let old = observed.places.get(key).copied().unwrap_or_default();
+        let place = place(balance, old.generation.wrapping_add(1), &mut ranges)?;
+        if !place.range().is_empty() {
+            picks.push((place.offset, balance.picks.clone()));
+        }
+        services.push((*key, value(balance, place)));
+    }
+    push(changes, picks, TableChange::WritePicks);
+    push(changes, services, TableChange::PutFrontends);
+    Ok(())
+}
+
+fn place(balance: &Balance, generation: u32, ranges: &mut Ranges) -> Result<Place, Problem> {
+    let length = u32::try_from(balance.picks.len()).unwrap_or(u32::MAX);
+    let place = Place { offset: 0, length, generation };
+    if place.range().is_empty() {
+        return Ok(place);
+    }
+    let range = ranges.allocate(length).ok_or_else(|| {
+        Problem::new(
+            ProblemCode::Desired,
+            format!("no room for the {length} picks of service {}", balance.service),
+            "fewer services with hashing algorithms, or a larger table of picks",
+        )
+    })?;
+    Ok(Place { offset: range.start, ..place })
+}
+
+fn value(balance: &Balance, place: Place) -> Service {
+    let mut inline = [0; Service::INLINE as usize];
+    if place.range().is_empty() {
+        for (slot, id) in inline.iter_mut().zip(&balance.picks) {
+            *slot = *id;
+        }
+    }
+    Service {
+        id: balance.service,
+        pick_offset: place.offset,
+        pick_length: place.length,
+        generation: place.generation,
+        algorithm: balance.algorithm as u32,
+        inline,
+    }
+}
+
+fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
+    push(changes, old(&wanted.frontends, &present.frontends), TableChange::RemoveFrontends);
+    let purge = purge(wanted, present);
+    if !purge.is_empty() {
+        changes.push(TableChange::PurgeFlows(purge));
+    }
+    push(changes, missing(&present.cursors, &wanted.cursors), TableChange::RemoveCursors);
+    push(changes, old(&wanted.backends, &present.backends), TableChange::RemoveBackends);
+    push(changes, missing(&present.loads, &wanted.loads), TableChange::RemoveLoads);
+    push(changes, old(&wanted.endpoints, &present.endpoints), TableChange::RemoveEndpoints);
+    push(changes, old(&wanted.addresses, &present.addresses), TableChange::RemoveAddresses);
+    push(changes, old(&wanted.ifaces, &present.ifaces), TableChange::RemoveIfaces);
+    push(changes, old(&wanted.networks, &present.networks), TableChange::RemoveNetworks);
+    let vteps = present.vteps.iter().filter(|(number, _)| !wanted.vteps.contains_key(*number));
+    let vteps = vteps.map(|(number, address)| (*number, *address)).collect();
+    push(changes, vteps, TableChange::RemoveVteps);
+}
+
+/// The flows that lead nowhere: their backend is gone, or what they lead to is somewhere else.
+fn purge(wanted: &Tables, present: &Tables) -> Purge {
+    let mut purge = Purge::default();
+    for (id, old) in &present.backends {
+        let moved = |new: &Backend| {
+            (new.net, new.address, new.port, new.vtep) != (old.net, old.address, old.port, old.vtep)
+        };
+        if wanted.backends.get(id).is_none_or(moved) {
+            purge.backends.insert(*id);
+        }
+    }
+    for (key, old) in &present.endpoints {
+        let moved = |new: &Local<Endpoint>| {
+            (&new.link, new.value.vtep, new.value.mac, new.value.kind)
+                != (&old.link, old.value.vtep, old.value.mac, old.value.kind)
+        };
+        if wanted.endpoints.get(key).is_none_or(moved) {
+            purge.endpoints.insert(*key);
+        }
+    }
+    for (number, old) in &present.vteps {
+        if wanted.vteps.get(number) != Some(old) {
+            purge.vteps.insert(*number);
+        }
+    }
+    purge
+}
+
+fn push<T>(changes: &mut Vec<TableChange>, items: Vec<T>, change: fn(Vec<T>) -> TableChange) {
+    if !items.is_empty() {
+        changes.push(change(items));
+    }
+}
+
+/// The entries that are not there, or are different.
+fn new<K: Ord + Clone, V: PartialEq + Clone>(
+    wanted: &BTreeMap<K, V>,
+    present: &BTreeMap<K, V>,
+) -> Vec<(K, V)> {
+    let differs = |(key, value): &(&K, &V)| present.get(*key) != Some(*value);
+    wanted.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The keys that should not be there.
+fn old<K: Ord + Clone, V>(wanted: &BTreeMap<K, V>, present: &BTreeMap<K, V>) -> Vec<K> {
+    present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+}
+
+fn missing(of: &BTreeSet<u32>, from: &BTreeSet<u32>) -> Vec<u32> {
+    of.difference(from).copied().collect()
+}

@@ -1,0 +1,85 @@
+//! What stands in the way, in words for the operator.
+
+use std::fmt;
+
+/// Something that keeps the data plane from doing its job, and what would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The kind, for programs.
+    pub code: ProblemCode,
+    /// What is wrong, lowercase.
+    pub message: String,
+    /// What would be needed, lowercase; empty when the message says it.
+    pub needed: String,
+}
+
+/// The kinds of [`Problem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProblemCode {
+    /// A capability is missing.
+    Privileges,
+    /// The kernel is too old.
+    Kernel,
+    /// The kernel was built without something.
+    Feature,
+    /// A program that is needed is not installed.
+    Tool,
+    /// Another firewall drops what has to be forwarded or received.
+    ForeignFirewall,
+    /// No interface has the node's underlay address, or it cannot carry the tunnel.
+    Underlay,
+    /// A task's namespace does not exist, or is none.
+    Namespace,
+    /// The desired state contradicts itself or asks for more than the tables hold.
+    Desired,
+    /// The kernel refused a change, or to be observed.
+    Refused,
+    /// What is recorded on disk cannot be read or written.
+    Record,
+}
+
+impl Problem {
+    pub(crate) fn new(code: ProblemCode, message: String, needed: impl Into<String>) -> Self {
+        Self { code, message, needed: needed.into() }
+    }
+
+    /// Describes an error with its causes.
+    pub(crate) fn from_error(code: ProblemCode, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Self::new(code, message, "")
+    }
+}
+
+impl ProblemCode {
+    /// The code's name in listings: lowercase words joined by hyphens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileges => "privileges",
+            Self::Kernel => "kernel",
+            Self::Feature => "feature",
+            Self::Tool => "tool",
+            Self::ForeignFirewall => "foreign-firewall",
+            Self::Underlay => "underlay",
+            Self::Namespace => "namespace",
+            Self::Desired => "desired",
+            Self::Refused => "refused",
+            Self::Record => "record",
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.needed.is_empty() {
+            write!(f, " ({})", self.needed)?;
+        }
+        Ok(())
+    }
+}

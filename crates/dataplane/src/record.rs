@@ -1,0 +1,152 @@
+//! What settings were before us, on disk, so that they can be given back even by a process that
+//! knows nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the file in the state directory.
+const FILE: &str = "sysctls.json";
+
+/// Settings as they were, by their path below /proc/sys.
+pub(crate) type Settings = BTreeMap<String, String>;
+
+/// The record of one instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    path: PathBuf,
+    contents: Contents,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    node: Settings,
+    namespaces: BTreeMap<PathBuf, Settings>,
+}
+
+/// The record cannot be read or written; the settings are untouched.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}")]
+pub(crate) struct RecordError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+impl Record {
+    /// Reads the record in `directory`; an absent one is empty.
+    pub(crate) fn open(directory: &Path) -> Result<Self, RecordError> {
+        let path = directory.join(FILE);
+        let contents = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::default()),
+            Err(error) => Err(error),
+        };
+        match contents {
+            Ok(contents) => Ok(Self { path, contents }),
+            Err(source) => Err(RecordError { action: "read", path, source }),
+        }
+    }
+
+    /// The node's settings that we have changed, as they were.
+    pub(crate) const fn node(&self) -> &Settings {
+        &self.contents.node
+    }
+
+    /// The same of tasks' namespaces.
+    pub(crate) const fn namespaces(&self) -> &BTreeMap<PathBuf, Settings> {
+        &self.contents.namespaces
+    }
+
+    /// Keeps what a setting of the node was, unless that is known already. Must succeed before the
+    /// setting is changed.
+    pub(crate) fn keep(&mut self, key: &str, value: &str) -> Result<(), RecordError> {
+        if self.contents.node.contains_key(key) {
+            return Ok(());
+        }
+        self.change(|contents| drop(contents.node.insert(key.to_owned(), value.to_owned())))
+    }
+
+    /// The same for a task's namespace.
+    pub(crate) fn keep_in(
+        &mut self,
+        namespace: &Path,
+        key: &str,
+        value: &str,
+    ) -> Result<(), RecordError> {
+        if self.contents.namespaces.get(namespace).is_some_and(|known| known.contains_key(key)) {
+            return Ok(());
+        }
+        self.change(|contents| {
+            let known = contents.namespaces.entry(namespace.to_owned()).or_default();
+            known.insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Forgets a setting that has been given back.
+    pub(crate) fn forget(&mut self, key: &str) -> Result<(), RecordError> {
+        self.change(|contents| drop(contents.node.remove(key)))
+    }
+
+    /// Forgets a namespace that has its settings back, or is gone.
+    pub(crate) fn forget_namespace(&mut self, namespace: &Path) -> Result<(), RecordError> {
+        self.change(|contents| drop(contents.namespaces.remove(namespace)))
+    }
+
+    /// Writes a new file beside the old one and puts it in its place.
+    fn change(&mut self, change: impl FnOnce(&mut Contents)) -> Result<(), RecordError> {
+        let mut contents = self.contents.clone();
+        change(&mut contents);
+        if contents == self.contents {
+            return Ok(());
+        }
+        self.write(&contents).map_err(|source| RecordError {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        })?;
+        self.contents = contents;
+        Ok(())
+    }
+
+    fn write(&self, contents: &Contents) -> io::Result<()> {
+        if let Some(directory) = self.path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let fresh = self.path.with_extension("new");
+        fs::write(&fresh, serde_json::to_vec_pretty(contents)?)?;
+        fs::File::open(&fresh)?.sync_all()?;
+        fs::rename(&fresh, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_value_is_kept_over_restarts() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::open(directory.path()).unwrap();
+        record.keep("net/ipv4/ip_forward", "0").unwrap();
+        record.keep_in(Path::new("/run/netns/a"), "x", "2").unwrap();
+        let mut record = Record::open(directory.path()).unwrap();
+        record.keep("net/ipv4/ip_forward", "1").unwrap();
+        assert_eq!(record.node()["net/ipv4/ip_forward"], "0");
+        record.forget_namespace(Path::new("/run/netns/a")).unwrap();
+        assert!(Record::open(directory.path()).unwrap().namespaces().is_empty());
+    }
+
+    #[test]
+    fn broken_record_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), "{").unwrap();
+        let error = Record::open(directory.path()).unwrap_err();
+        assert!(error.to_string().starts_with("read "));
+    }
+}
