@@ -49,9 +49,20 @@ pub(crate) fn execute(workspace: &Workspace, request: &Request) -> Result<ExitCo
         suites.push(suite::documentation(workspace));
     }
     let mut tally = Tally::default();
+    let mut failures = Vec::new();
     for suite in &suites {
-        tally.add(run(workspace, suite, request)?);
+        let outcome = run(workspace, suite, request)?;
+        tally.add(outcome.tally);
+        failures.extend(
+            outcome
+                .failures
+                .iter()
+                .map(|name| format!("{}: {name}", suite.label())),
+        );
     }
+    failures
+        .iter()
+        .for_each(|failure| print(&format!("FAILED {failure}")));
     if tally == Tally::default() {
         say("no test matches");
     }
@@ -74,7 +85,7 @@ fn prepare(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<Suite>> {
     suite::build(workspace, &["--workspace", "--bins", "--tests"])
 }
 
-fn run(workspace: &Workspace, suite: &Suite, request: &Request) -> Result<Tally> {
+fn run(workspace: &Workspace, suite: &Suite, request: &Request) -> Result<Outcome> {
     let mut program = suite.command(request.filter.as_deref());
     program.env(
         binaries::DIRECTORY_VARIABLE,
@@ -95,7 +106,7 @@ fn run(workspace: &Workspace, suite: &Suite, request: &Request) -> Result<Tally>
     if outcome.tally != Tally::default() {
         print(&summary(suite, &outcome));
     }
-    Ok(outcome.tally)
+    Ok(outcome)
 }
 
 fn summary(suite: &Suite, outcome: &Outcome) -> String {

@@ -1,5 +1,6 @@
 //! Test programs: cargo builds them and says where they are.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +9,9 @@ use serde_json::Value;
 
 use crate::process::{cargo, command, run_cargo};
 use crate::workspace::Workspace;
+
+/// Whether errors, other than panics, carry a stack.
+const ERROR_STACKS: &str = "RUST_LIB_BACKTRACE";
 
 /// One test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,11 @@ impl Suite {
         };
         run.current_dir(&self.directory)
             .env("CARGO_MANIFEST_DIR", &self.directory);
+        // Errors say where they come from; a stack for each of them, besides the one of the panic,
+        // buries it.
+        if env::var_os(ERROR_STACKS).is_none() {
+            run.env(ERROR_STACKS, "0");
+        }
         if let Some(filter) = filter
             && filter != self.package
             && filter != self.target
