@@ -107,6 +107,7 @@ impl Executor<'_> {
             Change::DeleteLink { name } => self.delete_link(name).await,
             Change::Configure { end, change } => self.configure(end, change).await,
             Change::AddRule { namespace, rule } => {
+                self.record.touch(namespace)?;
                 Ok(inside(namespace)?.add_rule(rule).await?)
             }
             Change::RemoveRule { namespace, rule } => {
@@ -224,8 +225,11 @@ impl Executor<'_> {
 
     fn restore_namespace(&mut self, path: &PathBuf) -> Result<(), ChangeError> {
         if let Some(settings) = self.record.namespaces().get(path).cloned() {
-            let restore = || settings.iter().try_for_each(|(k, v)| sysctl::write(k, v));
-            Netns::open(path)?.run(restore)??;
+            // A namespace that has gone took its settings with it.
+            if let Ok(namespace) = Netns::open(path) {
+                let restore = || settings.iter().try_for_each(|(k, v)| sysctl::write(k, v));
+                namespace.run(restore)??;
+            }
             self.record.forget_namespace(path)?;
         }
         Ok(())

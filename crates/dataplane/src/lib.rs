@@ -8,6 +8,7 @@
 
 mod apply;
 mod desired;
+mod handle;
 mod kernel;
 mod lower;
 mod names;
@@ -17,9 +18,14 @@ mod plan;
 mod problem;
 mod record;
 mod tables;
+#[cfg(test)]
+mod testing;
+mod watch;
 mod world;
 
 pub use desired::*;
+pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings, Status};
 pub use lower::Underlay;
 pub use names::mac_of;
 pub use problem::{Problem, ProblemCode};
+pub use watch::Events;

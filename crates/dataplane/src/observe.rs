@@ -9,7 +9,7 @@ use crate::kernel::netns::{Netns, NetnsError};
 use crate::kernel::nft::{self, NftError};
 use crate::kernel::sysctl::{self, SysctlError};
 use crate::lower::{FORWARDING_V6, Facts, RESERVED_PORTS, Uplink};
-use crate::names::{LinkRole, Names};
+use crate::names::{self, LinkRole, Names};
 use crate::plan::Observed;
 use crate::record::Record;
 use crate::tables::LinkRef;
@@ -68,19 +68,10 @@ impl Node {
             Some(value) => Ok(Some(value.clone())),
             None => sysctl::read(key),
         };
-        let mut uplinks = BTreeMap::new();
-        for link in &self.links {
-            let Some(name) = LinkName::new(&link.name) else { continue };
-            if link.kind == Kind::Loopback || crate::names::parse(&link.name).is_some() {
-                continue;
-            }
+        let mut uplinks = self.uplinks();
+        for (name, uplink) in &mut uplinks {
             let accept_ra = before(&format!("net/ipv6/conf/{name}/accept_ra"))?;
-            let uplink = Uplink {
-                mtu: link.mtu,
-                addresses: self.global_addresses(link.index),
-                accepts_ra: accept_ra.as_deref() == Some("1"),
-            };
-            uplinks.insert(name, uplink);
+            uplink.accepts_ra = accept_ra.as_deref() == Some("1");
         }
         Ok(Facts {
             names: names.clone(),
@@ -90,6 +81,17 @@ impl Node {
             reserved_ports: before(RESERVED_PORTS)?.unwrap_or_default(),
             forwarded_v6: before(FORWARDING_V6)?.map(|value| value != "0"),
         })
+    }
+
+    /// The interfaces that are not ours, loopback excepted, without their settings.
+    pub(crate) fn uplinks(&self) -> BTreeMap<LinkName, Uplink> {
+        let uplink = |link: &Link| {
+            let foreign = link.kind != Kind::Loopback && names::parse(&link.name).is_none();
+            let addresses = self.global_addresses(link.index);
+            let name = LinkName::new(&link.name).filter(|_| foreign)?;
+            Some((name, Uplink { mtu: link.mtu, addresses, accepts_ra: false }))
+        };
+        self.links.iter().filter_map(uplink).collect()
     }
 
     fn global_addresses(&self, index: u32) -> BTreeSet<std::net::IpAddr> {
@@ -148,6 +150,7 @@ pub(crate) async fn observe(
     }
     observed.world.hooks = hooks(&sources.pinned, &node.names());
     observed.world.sysctls = node_sysctls(wanted, sources.record)?;
+    observed.touched = sources.record.namespaces().keys().cloned().collect();
     observed.world.namespaces =
         inside.into_iter().map(|(path, inside)| (path, inside.namespace)).collect();
     observed.world.firewall = nft::observe(&sources.names.table())?;

@@ -33,6 +33,8 @@ pub(crate) struct Observed {
     pub(crate) pick_capacity: u32,
     /// Pairs with the right names that cannot be kept: their task's end is not where it should be.
     pub(crate) broken: Vec<LinkName>,
+    /// Tasks' namespaces in which something was changed besides interfaces.
+    pub(crate) touched: BTreeSet<PathBuf>,
     /// The numbers of our interfaces.
     pub(crate) indexes: BTreeMap<LinkName, u32>,
 }
@@ -96,7 +98,7 @@ pub(crate) enum Change {
     RemoveRule { namespace: PathBuf, rule: Rule },
     /// Sets a setting of a task's namespace, after its present value has been recorded.
     SetNamespaceSysctl { namespace: PathBuf, key: String, value: String },
-    /// Gives the recorded settings of a task's namespace back.
+    /// Gives the recorded settings of a task's namespace back, and forgets it.
     RestoreNamespace { namespace: PathBuf },
     /// Replaces the nftables table as a whole, atomically.
     ReplaceFirewall { firewall: Firewall },

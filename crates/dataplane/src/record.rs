@@ -88,6 +88,13 @@ impl Record {
         })
     }
 
+    /// Remembers that something besides settings is about to be changed in a task's namespace.
+    pub(crate) fn touch(&mut self, namespace: &Path) -> Result<(), RecordError> {
+        self.change(|contents| {
+            contents.namespaces.entry(namespace.to_owned()).or_default();
+        })
+    }
+
     /// Forgets a setting that has been given back.
     pub(crate) fn forget(&mut self, key: &str) -> Result<(), RecordError> {
         self.change(|contents| drop(contents.node.remove(key)))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Change, EndChange, EndRef, Observed, Side};
 use crate::lower::FORWARDING_V6;
 use crate::tables::LinkRef;
-use crate::world::{End, LinkName, Pair, Tunnel, World};
+use crate::world::{End, LinkName, Namespace, Pair, Tunnel, World};
 
 /// Changes by when they are due.
 #[derive(Default)]
@@ -24,7 +24,7 @@ pub(super) fn plan(wanted: &World, observed: &Observed) -> Steps {
     sysctls(wanted, present, &mut steps);
     tunnel(wanted, present, &mut steps);
     pairs(wanted, observed, &mut steps);
-    namespaces(wanted, present, &mut steps);
+    namespaces(wanted, observed, &mut steps);
     firewall(wanted, present, &mut steps);
     hooks(wanted, present, &mut steps);
     bring_up(wanted, present, &mut steps);
@@ -186,8 +186,9 @@ fn forget(wanted: &End, present: &End) -> Vec<EndChange> {
     changes
 }
 
-fn namespaces(wanted: &World, present: &World, steps: &mut Steps) {
-    let empty = crate::world::Namespace::default();
+fn namespaces(wanted: &World, observed: &Observed, steps: &mut Steps) {
+    let empty = Namespace::default();
+    let present = &observed.world;
     for (path, namespace) in &wanted.namespaces {
         let old = present.namespaces.get(path).unwrap_or(&empty);
         for (key, value) in &namespace.sysctls {
@@ -210,10 +211,9 @@ fn namespaces(wanted: &World, present: &World, steps: &mut Steps) {
         steps.removal.extend(
             rules.map(|rule| Change::RemoveRule { namespace: path.clone(), rule: *rule }),
         );
-        if !wanted.namespaces.contains_key(path) && !old.sysctls.is_empty() {
-            steps.removal.push(Change::RestoreNamespace { namespace: path.clone() });
-        }
     }
+    let over = observed.touched.iter().filter(|path| !wanted.namespaces.contains_key(*path));
+    steps.removal.extend(over.map(|path| Change::RestoreNamespace { namespace: path.clone() }));
 }
 
 fn firewall(wanted: &World, present: &World, steps: &mut Steps) {

@@ -1,0 +1,335 @@
+//! The data plane of one node, as the daemon drives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use abi::hash::murmur3_32;
+
+use crate::apply::Executor;
+use crate::desired::Desired;
+use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
+use crate::kernel::netlink::Netlink;
+use crate::kernel::netns::Netns;
+use crate::kernel::probe;
+use crate::lower::{self, Facts, Underlay};
+use crate::names::Names;
+use crate::observe::{self, Node, Sources};
+use crate::plan::{Change, Observed, TableChange, plan};
+use crate::problem::{Problem, ProblemCode};
+use crate::record::Record;
+use crate::tables::FrontendKey;
+use crate::watch::Events;
+use crate::world::World;
+
+/// How long the places of old picks are left alone. A program that has read a frontend's value reads
+/// its picks within microseconds; this is that, with room for a stalled virtual machine.
+const QUARANTINE: Duration = Duration::from_secs(2);
+
+/// How often [`Dataplane::collect_garbage`] wants to be called.
+pub const GARBAGE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where an instance keeps itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Goes into the name of every kernel object.
+    pub instance: String,
+    /// Mount point of the BPF file system; it is mounted if need be.
+    pub bpffs: PathBuf,
+    /// Directory of the record of changed settings; made if need be.
+    pub state_dir: PathBuf,
+    /// Entries of the flow table, two for each translated flow; `None` for the built-in size. A
+    /// table that exists already keeps its size.
+    pub flow_capacity: Option<u32>,
+}
+
+/// The data plane cannot be opened, or not be listened to; whatever ran before still runs.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", list(problems))]
+pub struct OpenError {
+    /// Everything that stands in the way.
+    pub problems: Vec<Problem>,
+}
+
+/// The desired state is not reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", list(problems))]
+pub struct ApplyError {
+    /// What went wrong, for each object concerned.
+    pub problems: Vec<Problem>,
+    /// Whether anything was changed: `false` means that the old state stands as it was; `true`,
+    /// that everything not named in `problems` is as desired.
+    pub changed: bool,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many changes were made; 0 when everything was as desired already.
+    pub changes: usize,
+}
+
+/// How things are.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// `None` until the first state has been applied.
+    pub underlay: Option<Underlay>,
+    /// Largest inner packet in bytes; `None` until the first state has been applied.
+    pub overlay_mtu: Option<u32>,
+    /// Interfaces by program.
+    pub programs: BTreeMap<&'static str, BTreeSet<String>>,
+    /// The node's end of each attachment, by the endpoint's name.
+    pub host_interfaces: BTreeMap<String, String>,
+    /// The node's end of each gateway attachment, by the task's namespace.
+    pub gateway_interfaces: BTreeMap<PathBuf, String>,
+    /// Entries that the flow table can hold.
+    pub flow_capacity: u32,
+    /// Numbers of nodes in the tables; 0 is this node.
+    pub vteps: BTreeMap<u32, IpAddr>,
+    /// What keeps traffic from passing, and what the last state could not reach.
+    pub problems: Vec<Problem>,
+}
+
+/// The data plane of one node.
+#[derive(Debug)]
+pub struct Dataplane {
+    names: Names,
+    netlink: Netlink,
+    programs: Programs,
+    pub(crate) maps: Maps,
+    pub(crate) samples: Samples,
+    pub(crate) last_samples: BTreeMap<abi::DropReason, abi::DropSample>,
+    record: Record,
+    /// Freed places of picks, and since when.
+    quarantine: Vec<(Instant, Range<u32>)>,
+    status: Status,
+}
+
+/// What a plan starts from.
+struct Prepared {
+    wanted: World,
+    facts: Facts,
+    observed: Observed,
+    index: BTreeMap<crate::world::LinkName, u32>,
+}
+
+impl Dataplane {
+    /// Loads fresh programs over the maps and links that an earlier process has left, or makes them.
+    /// Traffic does not notice. Must be called inside a tokio runtime, in the node's network
+    /// namespace.
+    ///
+    /// # Errors
+    /// Everything that the host lacks, at once; or what failed.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        let missing = probe::missing();
+        if !missing.is_empty() {
+            return Err(OpenError { problems: missing });
+        }
+        let names = Names::new(&settings.instance);
+        bpf::mount_bpffs(&settings.bpffs).map_err(refused)?;
+        let pins = Pins::create(names.pins(&settings.bpffs)).map_err(refused)?;
+        let (programs, maps, samples) = bpf::load(pins, settings.flow_capacity).map_err(refused)?;
+        let adopted = programs.adopt().map_err(refused)?;
+        tracing::debug!(links = adopted.len(), "kernel programs loaded");
+        let record = Record::open(&settings.state_dir)
+            .map_err(|error| Problem::from_error(ProblemCode::Record, &error))
+            .map_err(|problem| OpenError { problems: vec![problem] })?;
+        let mut dataplane = Self {
+            names,
+            netlink: Netlink::open().map_err(refused)?,
+            programs,
+            maps,
+            samples,
+            last_samples: BTreeMap::new(),
+            record,
+            quarantine: Vec::new(),
+            status: Status::default(),
+        };
+        dataplane.status.problems = probe::obstacles();
+        Node::observe(&dataplane.netlink).await.map_err(refused)?;
+        Ok(dataplane)
+    }
+
+    /// Tells what would keep [`Self::apply`] from reaching `desired`, as far as that can be known
+    /// without changing anything.
+    pub async fn check(&self, desired: &Desired) -> Vec<Problem> {
+        let facts = match self.facts().await {
+            Ok((_, facts)) => facts,
+            Err(problem) => return vec![problem],
+        };
+        match lower::lower(desired, &facts) {
+            Ok(wanted) => check_namespaces(&wanted),
+            Err(mut problems) => {
+                let paths = desired.attachments.values().map(|a| a.namespace.as_path());
+                problems.extend(unusable(paths.collect()));
+                problems
+            }
+        }
+    }
+
+    /// Brings the kernel to `desired` by differences.
+    ///
+    /// # Errors
+    /// When something is wrong with `desired`, nothing is changed; when the kernel refuses something,
+    /// everything else is done.
+    pub async fn apply(&mut self, desired: &Desired) -> Result<Report, ApplyError> {
+        let unchanged = |problems| ApplyError { problems, changed: false };
+        let prepared = self.prepare(desired).await.map_err(unchanged)?;
+        let Prepared { wanted, facts, observed, index } = prepared;
+        let changes = plan(&wanted, &observed).map_err(|problem| unchanged(vec![problem]))?;
+        self.isolate(&changes, &observed);
+        let mut executor = Executor {
+            netlink: &self.netlink,
+            programs: &self.programs,
+            maps: &self.maps,
+            record: &mut self.record,
+            index,
+            seed: murmur3_32(self.names.table().as_bytes(), 0),
+        };
+        let outcome = executor.run(&changes).await;
+        self.update_status(desired, &facts, &outcome.problems);
+        if !outcome.problems.is_empty() {
+            return Err(ApplyError { problems: outcome.problems, changed: outcome.done > 0 });
+        }
+        Ok(Report { changes: outcome.done })
+    }
+
+    /// Listens for changes of the node's own interfaces and addresses: after each, the last desired
+    /// state has to be applied again.
+    ///
+    /// # Errors
+    /// When the kernel refuses the subscription.
+    pub fn events(&self) -> Result<Events, OpenError> {
+        Events::open(self.netlink.clone()).map_err(refused)
+    }
+
+    /// How things are, as of the last call of [`Self::apply`].
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let mut status = self.status.clone();
+        status.flow_capacity = self.maps.flows.capacity();
+        status.programs = self.attached();
+        status
+    }
+
+    /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    async fn facts(&self) -> Result<(Node, Facts), Problem> {
+        let node = Node::observe(&self.netlink).await.map_err(problem)?;
+        let used = |(_, vtep): &(u32, abi::Vtep)| !vtep.address.is_unspecified();
+        let vteps = self.maps.vteps.entries().map_err(problem)?;
+        let vteps = vteps.into_iter().filter(used).map(|(n, vtep)| (n, vtep.address)).collect();
+        let vteps = (vteps, self.maps.vteps.capacity());
+        let facts = node.facts(&self.names, &self.record, vteps).map_err(problem)?;
+        Ok((node, facts))
+    }
+
+    async fn prepare(&mut self, desired: &Desired) -> Result<Prepared, Vec<Problem>> {
+        let one = |problem| vec![problem];
+        let (node, facts) = self.facts().await.map_err(one)?;
+        let wanted = lower::lower(desired, &facts)?;
+        let problems = check_namespaces(&wanted);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let refused = |error: &dyn std::error::Error| one(Problem::from_error(ProblemCode::Refused, error));
+        let pinned = self.programs.pins().pinned_links().map_err(|e| refused(&e))?;
+        let sources = Sources { names: &self.names, node: &node, record: &self.record, pinned };
+        let mut observed = observe::observe(&wanted, sources).await.map_err(|e| refused(&e))?;
+        let names = node.names();
+        let (tables, places) = self.maps.observe(&names).map_err(|e| refused(&e))?;
+        observed.world.tables = tables;
+        observed.places = places;
+        observed.pick_capacity = self.maps.picks.capacity();
+        self.quarantine.retain(|(since, _)| since.elapsed() < QUARANTINE);
+        observed.quarantine = self.quarantine.iter().map(|(_, range)| range.clone()).collect();
+        let index = names.into_iter().map(|(number, name)| (name, number)).collect();
+        Ok(Prepared { wanted, facts, observed, index })
+    }
+
+    /// Keeps the places that the plan frees from being used again at once.
+    fn isolate(&mut self, changes: &[Change], observed: &Observed) {
+        let now = Instant::now();
+        let mut free = |key: &FrontendKey| {
+            let range = observed.places.get(key).map(|place| place.range());
+            self.quarantine.extend(range.filter(|r| !r.is_empty()).map(|range| (now, range)));
+        };
+        for change in changes {
+            if let Change::Table(TableChange::PutFrontends(frontends)) = change {
+                frontends.iter().for_each(|(key, _)| free(key));
+            } else if let Change::Table(TableChange::RemoveFrontends(keys)) = change {
+                keys.iter().for_each(&mut free);
+            }
+        }
+    }
+
+    fn update_status(&mut self, desired: &Desired, facts: &Facts, problems: &[Problem]) {
+        let underlay = lower::underlay(desired, facts).ok();
+        let vteps = self.maps.vteps.entries().unwrap_or_default().into_iter();
+        let names = &self.names;
+        self.status = Status {
+            overlay_mtu: underlay.as_ref().map(lower::overlay_mtu),
+            underlay,
+            host_interfaces: desired
+                .attachments
+                .keys()
+                .map(|name| (name.clone(), names.attachment(name).to_string()))
+                .collect(),
+            gateway_interfaces: desired
+                .gateways
+                .keys()
+                .map(|path| (path.clone(), names.gateway(path).to_string()))
+                .collect(),
+            vteps: vteps
+                .filter(|(_, vtep)| !vtep.address.is_unspecified())
+                .map(|(number, vtep)| (number, vtep.address.into()))
+                .collect(),
+            problems: problems.iter().cloned().chain(probe::obstacles()).collect(),
+            ..Status::default()
+        };
+    }
+
+    fn attached(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
+        let mut programs: BTreeMap<&'static str, BTreeSet<String>> =
+            crate::world::Program::ALL.iter().map(|p| (p.name(), BTreeSet::new())).collect();
+        for link in self.programs.pins().pinned_links().unwrap_or_default() {
+            let name = crate::watch::link_name(link.ifindex).filter(|_| link.alive);
+            programs.entry(link.program.name()).or_default().extend(name);
+        }
+        programs
+    }
+}
+
+fn check_namespaces(wanted: &World) -> Vec<Problem> {
+    let pairs = wanted.pairs.values().map(|pair| pair.namespace.as_path());
+    unusable(pairs.chain(wanted.namespaces.keys().map(PathBuf::as_path)).collect())
+}
+
+fn unusable(namespaces: BTreeSet<&Path>) -> Vec<Problem> {
+    let needed = "a network namespace bound to this path";
+    let problem = |path| {
+        let error = Netns::open(path).err()?;
+        Some(Problem { needed: needed.to_owned(), ..Problem::from_error(ProblemCode::Namespace, &error) })
+    };
+    namespaces.into_iter().filter_map(problem).collect()
+}
+
+fn problem(error: impl std::error::Error) -> Problem {
+    Problem::from_error(ProblemCode::Refused, &error)
+}
+
+fn refused(error: impl std::error::Error) -> OpenError {
+    OpenError { problems: vec![problem(error)] }
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;

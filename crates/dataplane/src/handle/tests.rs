@@ -1,0 +1,166 @@
+//! Against the real kernel, in namespaces that vanish with their threads. Needs root.
+
+
+use abi::{Algorithm, NetId};
+
+use super::*;
+use crate::desired::{
+    Attachment, Backend, Endpoint, Frontend, Gateway, Location, Network, Published, Service,
+};
+use crate::testing::{Namespace, in_node, run};
+
+const NET: NetId = NetId(4097);
+const INGRESS: NetId = NetId(4096);
+
+fn settings(directory: &Path) -> Settings {
+    Settings {
+        instance: format!("test-{}", std::process::id()),
+        bpffs: directory.join("bpf"),
+        state_dir: directory.join("state"),
+        flow_capacity: Some(1024),
+    }
+}
+
+fn desired(tasks: &[&Namespace]) -> Desired {
+    let mut desired = Desired {
+        address: "192.0.2.1".parse().unwrap(),
+        data_path_port: 4789,
+        ingress: Some(INGRESS),
+        gateway_blocks: vec!["172.30.1.0/24".parse().unwrap(), "fd00:6e::/64".parse().unwrap()],
+        vteps: BTreeSet::from(["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()]),
+        networks: BTreeMap::from([(
+            NET,
+            Network {
+                name: "app".to_owned(),
+                subnets: vec![
+                    ("10.0.1.0/24".parse().unwrap(), "10.0.1.1".parse().unwrap()),
+                    ("fd00:1::/64".parse().unwrap(), "fd00:1::1".parse().unwrap()),
+                ],
+                mtu: None,
+            },
+        )]),
+        endpoints: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+        gateways: BTreeMap::new(),
+        services: BTreeMap::new(),
+        published: BTreeMap::new(),
+        backends: BTreeMap::new(),
+    };
+    for (task, number) in tasks.iter().zip(1u8..) {
+        add_task(&mut desired, task, number);
+    }
+    let backends: Vec<u32> = desired.backends.keys().copied().collect();
+    let service = |algorithm| Service { id: 7, algorithm, backends: backends.clone() };
+    for (port, algorithm) in
+        [(80, Algorithm::RoundRobin), (81, Algorithm::SourceHash), (82, Algorithm::Maglev)]
+    {
+        let address = "10.0.1.100".parse().unwrap();
+        let frontend = Frontend { net: NET, address, port: Some((port, 6)) };
+        desired.services.insert(frontend, service(algorithm));
+    }
+    let published = Published { address: "0.0.0.0".parse().unwrap(), port: 8080, protocol: 6 };
+    desired.published.insert(published, service(Algorithm::Maglev));
+    desired
+}
+
+fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
+    let name = format!("web-{number}");
+    let address: IpAddr = format!("10.0.1.1{number}").parse().unwrap();
+    let v6: IpAddr = format!("fd00:1::1{number}").parse().unwrap();
+    let namespace = task.path().to_owned();
+    desired.attachments.insert(
+        name.clone(),
+        Attachment {
+            namespace: namespace.clone(),
+            interface: "eth0".to_owned(),
+            net: NET,
+            addresses: vec![
+                format!("{address}/24").parse().unwrap(),
+                format!("{v6}/64").parse().unwrap(),
+            ],
+        },
+    );
+    for address in [address, v6] {
+        let location = Location::Attachment(name.clone());
+        desired.endpoints.insert((NET, address), Endpoint { location });
+    }
+    let ingress: IpAddr = format!("10.255.0.{number}").parse().unwrap();
+    let location = Location::Gateway(namespace.clone());
+    desired.endpoints.insert((INGRESS, ingress), Endpoint { location });
+    desired.gateways.insert(
+        namespace,
+        Gateway {
+            interface: "eth1".to_owned(),
+            addresses: vec![
+                format!("172.30.1.{number}").parse().unwrap(),
+                format!("fd00:6e::{number}").parse().unwrap(),
+            ],
+            ingress: vec![ingress],
+        },
+    );
+    desired.backends.insert(
+        u32::from(number),
+        Backend { net: NET, address, port: 8080, weight: 1 },
+    );
+}
+
+#[test]
+fn state_is_reached_kept_and_removed() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two) = (Namespace::new(), Namespace::new());
+        let full = desired(&[&one, &two]);
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        assert_eq!(dataplane.check(&full).await, []);
+        let report = dataplane.apply(&full).await.unwrap();
+        assert!(report.changes > 40, "{report:?}");
+        assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0);
+        let status = dataplane.status();
+        assert_eq!(status.overlay_mtu, Some(1450));
+        assert_eq!(status.programs["from_task"].len(), 4);
+        assert_eq!(status.programs["to_task"].len(), 2);
+
+        // Another process adopts what this one leaves.
+        dataplane.close();
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0);
+
+        // One task less is exactly that.
+        let half = desired(&[&one]);
+        dataplane.apply(&half).await.unwrap();
+        assert_eq!(dataplane.apply(&half).await.unwrap().changes, 0);
+        assert_eq!(dataplane.status().programs["from_task"].len(), 2);
+        assert!(!two.run("ip rule list").contains("100:"));
+
+        let none = desired(&[]);
+        dataplane.apply(&none).await.unwrap();
+        assert_eq!(dataplane.apply(&none).await.unwrap().changes, 0);
+        let links = run("ip -o link");
+        assert!(!links.contains("nd") && !links.contains("ng"), "{links}");
+        assert!(!run("nft list tables").contains("netd-test"));
+    });
+}
+
+#[test]
+fn unknown_namespace_changes_nothing() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let mut wanted = desired(&[&Namespace::new()]);
+        let attachment = wanted.attachments.get_mut("web-1").unwrap();
+        attachment.namespace = PathBuf::from("/run/netns/netd-does-not-exist");
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let before = run("ip -o link");
+        let error = dataplane.apply(&wanted).await.unwrap_err();
+        assert!(!error.changed);
+        assert!(error.problems.iter().any(|p| p.code == ProblemCode::Namespace), "{error}");
+        assert_eq!(run("ip -o link"), before);
+    });
+}
+
+#[test]
+fn address_that_nobody_has_is_a_problem() {
+    in_node("198.51.100.1/24", |directory| async move {
+        let dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let problems = dataplane.check(&desired(&[])).await;
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].code, ProblemCode::Underlay);
+    });
+}
