@@ -1,0 +1,151 @@
+//! The way out: tasks reach what is outside through their gateway, and nobody comes in there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use integration::lab::topology::{Port, Service, Topology};
+use integration::lab::{Family, Lab, Spec};
+use integration::probe::{self, Transport};
+use integration::serve::PORT;
+use integration::{can_make_labs, command, netns, wait};
+
+/// Two tasks on one node: `free` on a network with a way out, `shut` on an internal one only.
+/// `free` backs a service with a published port. The client serves on its own.
+fn lab(prefix: &str) -> Result<Lab> {
+    let mut lab = Lab::up(Spec::new(&Spec::unique_name(prefix), 2))?;
+    lab.add_task("free", "n1")?;
+    lab.add_task("shut", "n1")?;
+    lab.serve_in("client", "outside", "elsewhere")?;
+    let mut topology = Topology::of(&lab);
+    topology.add_network("open", 1);
+    topology.add_network("closed", 2);
+    topology.network[1].internal = true;
+    topology.attach(&lab, "free", "open", 11);
+    topology.attach(&lab, "shut", "closed", 11);
+    topology.service.push(Service {
+        publish: vec![Port::tcp(8080, 8080)],
+        ..Service::new("web", "open", &["free"])
+    });
+    lab.write_topology(&topology)?;
+    lab.start_all()?;
+    Ok(lab)
+}
+
+fn gateways(lab: &Lab, endpoint: &str) -> Result<Vec<IpAddr>> {
+    let answer = lab.ask("n1", &format!("endpoints/{endpoint}"))?;
+    let addresses = answer["GatewayAddresses"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let texts = addresses.iter().filter_map(|address| address.as_str());
+    texts
+        .map(|text| Ok(text.split('/').next().unwrap_or(text).parse()?))
+        .collect()
+}
+
+#[test]
+fn tasks_get_out_and_are_seen_as_their_node() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = lab("out")?;
+    for family in Family::BOTH {
+        let client = family.of(&lab.underlay().client()).context("an address")?;
+        let node = family.of(&lab.underlay().node(0)).context("an address")?;
+        let target = SocketAddr::new(client, PORT);
+        let work = || -> Result<()> {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                let (answer, _) = probe::ask(transport, target).answered()?;
+                let seen = answer.client.ip();
+                ensure!(seen == node, "seen as {seen}, not as {node}");
+            }
+            probe::download(target, 10_000_000)?;
+            probe::upload(target, 10_000_000)?;
+            probe::datagram(target, 3000)
+        };
+        netns::inside(&lab.namespace("free"), work)?.with_context(|| target.to_string())?;
+    }
+    lab.down()
+}
+
+#[test]
+fn an_internal_network_has_no_way_out() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = lab("shut")?;
+    ensure!(
+        gateways(&lab, "shut")?.is_empty(),
+        "it has a gateway address"
+    );
+    for args in [
+        ["route", "show", "default"].as_slice(),
+        &["-6", "route", "show", "default"],
+    ] {
+        let namespace = lab.namespace("shut");
+        let all: Vec<&str> = ["-n", &namespace].iter().chain(args).copied().collect();
+        let routes = command::run("ip", &all)?;
+        ensure!(routes.trim().is_empty(), "a way out: {routes}");
+    }
+    lab.down()
+}
+
+#[test]
+fn nobody_comes_in_through_a_gateway() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = lab("stray")?;
+    let addresses = gateways(&lab, "free")?;
+    ensure!(addresses.len() == 2, "one of each family: {addresses:?}");
+    for gateway in addresses {
+        let node = lab
+            .underlay()
+            .node(0)
+            .into_iter()
+            .find(|node| node.is_ipv4() == gateway.is_ipv4());
+        let node = node.context("an address of this family")?;
+        // Somebody outside who knows where the node is.
+        let batch = format!("route add {gateway} via {node}\n");
+        command::ip_batch(Some(&lab.namespace("client")), &batch)?;
+        let before = lab.drops("n1", "unsolicited")?;
+        let target = SocketAddr::new(gateway, PORT);
+        let send = || probe::send(None, target, b"who");
+        netns::inside(&lab.namespace("client"), send)??;
+        wait::until(Duration::from_secs(5), "the drop is counted", || {
+            lab.drops("n1", "unsolicited").is_ok_and(|now| now > before)
+        })?;
+    }
+    lab.down()
+}
+
+#[test]
+fn the_overlay_follows_the_mtu_of_the_underlay() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut spec = Spec::new(&Spec::unique_name("big"), 2);
+    spec.underlay_mtu = 9000;
+    let mut lab = Lab::up(spec)?;
+    lab.add_task("task", "n1")?;
+    let mut topology = Topology::of(&lab);
+    topology.add_network("app", 1);
+    topology.attach(&lab, "task", "app", 11);
+    lab.write_topology(&topology)?;
+    lab.start_all()?;
+    let status = lab.ask("n1", "status")?;
+    ensure!(status["OverlayMtu"] == 8950, "{status}");
+    let links = command::run(
+        "ip",
+        &["-n", &lab.namespace("task"), "-json", "link", "show"],
+    )?;
+    let links: Vec<serde_json::Value> = serde_json::from_str(&links)?;
+    let mtus: Vec<u64> = links
+        .iter()
+        .filter(|link| link["ifname"] != "lo")
+        .filter_map(|link| link["mtu"].as_u64())
+        .collect();
+    ensure!(mtus == [8950, 8950], "the task's MTUs are {mtus:?}");
+    lab.down()
+}
