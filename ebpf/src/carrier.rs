@@ -41,6 +41,8 @@ pub(crate) struct Origin {
     pub net: NetId,
     /// The outer source.
     pub remote: Address,
+    /// The outer destination.
+    pub(crate) local: Address,
 }
 
 /// Sends the packet to the node `vtep` in network `net`.
@@ -92,15 +94,20 @@ pub(crate) fn origin(skb: Skb) -> Option<Origin> {
     let mut key = TunnelKey::default();
     if get(skb, &mut key, 0) {
         let remote = Address::from_v4_word(key.remote[0].to_be());
+        let local = Address::from_v4_word(key.local[0].to_be());
         return Some(Origin {
             net: NetId(key.id),
             remote,
+            local,
         });
     }
     if get(skb, &mut key, u64::from(BPF_F_TUNINFO_IPV6)) {
+        let remote = Address { words: key.remote };
+        let local = Address { words: key.local };
         return Some(Origin {
             net: NetId(key.id),
-            remote: Address { words: key.remote },
+            remote,
+            local,
         });
     }
     None

@@ -16,6 +16,11 @@ use crate::{
 #[inline(always)]
 pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdict, DropReason> {
     let origin = carrier::origin(skb).ok_or(DropReason::NoTunnelKey)?;
+    // The kernel takes VXLAN on every address of the node. Tasks are kept from sending it to the
+    // addresses of nodes, which are the only ones that may stand here.
+    if carrier::address(0) != Some(origin.local) {
+        return Err(DropReason::WrongVtep);
+    }
     receive(skb, &origin, header, parsed)
 }
 

@@ -101,6 +101,9 @@ pub(crate) fn arrive(
         .ok_or(DropReason::UnknownVtep)?;
     // SAFETY: the pointer came from the map during this run; an aligned word.
     let vtep = unsafe { *vtep };
+    if vtep == 0 {
+        return Err(DropReason::UnknownVtep);
+    }
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
     let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
     fragments::resolve(settings.ingress_net, header)?;

@@ -15,5 +15,6 @@ use crate::{
 pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdict, DropReason> {
     let net = NetId(skb.control(0));
     let remote = carrier::address(skb.control(1)).unwrap_or(Address::UNSPECIFIED);
-    from_overlay::receive(skb, &Origin { net, remote }, header, parsed)
+    let local = carrier::address(0).unwrap_or(Address::UNSPECIFIED);
+    from_overlay::receive(skb, &Origin { net, remote, local }, header, parsed)
 }

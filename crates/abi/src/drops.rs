@@ -95,6 +95,8 @@ reasons! {
     NoVtep = 30, "no-vtep";
     /// This node's settings are not loaded.
     NotReady = 31, "not-ready";
+    /// VXLAN that was sent to an address of this node other than the one that other nodes use.
+    WrongVtep = 32, "wrong-vtep";
 }
 
 impl DropReason {
