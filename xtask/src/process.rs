@@ -3,7 +3,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Stdio};
 use std::thread;
@@ -17,16 +17,14 @@ const SYSTEM_DIRECTORIES: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// cargo take everything for changed, or load the wrong toolchain's libraries.
 const FROM_CARGO_RUN: &[&str] = &["CARGO", "LD_LIBRARY_PATH", "RUST_RECURSION_COUNT"];
 
-/// Says one line to the user.
-#[expect(clippy::print_stderr, reason = "the one place that talks to the user")]
+/// Says one line to the user. Nobody listening is no reason to stop.
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
-/// Prints one line of results.
-#[expect(clippy::print_stdout, reason = "the one place that prints results")]
+/// Prints one line of results. Nobody reading is no reason to stop.
 pub(crate) fn print(line: &str) {
-    println!("{line}");
+    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
 /// `program`, found on the extended `PATH`, without what cargo told this process, and without
