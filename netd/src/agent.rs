@@ -7,7 +7,9 @@ pub(crate) use live::{
     Attached, Direction, Drop, Flow, FlowState, Interface, Live, Load as BackendLoad, Sample,
     Transfer, Unanswered,
 };
-pub(crate) use state::{Applied, Load, LoadError, Obstacle, State};
+pub(crate) use state::{Applied, Load, Obstacle, State};
+
+pub(crate) use crate::topology::LoadError;
 
 use std::sync::Arc;
 

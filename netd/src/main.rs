@@ -1,3 +1,4 @@
 //! See Cargo.toml.
 mod agent;
+mod topology;
 fn main() {}

@@ -23,6 +23,7 @@ mod testing;
 mod watch;
 mod world;
 
+pub use abi::{Algorithm, NetId};
 pub use desired::*;
 pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings, Status};
 pub use lower::Underlay;

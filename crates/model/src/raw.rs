@@ -57,13 +57,13 @@ pub struct Ingress {
     /// Its VNI.
     pub vni: Field<i64>,
     /// Its subnets.
-    pub subnets: Vec<Located<String>>,
+    pub subnets: Field<Vec<Located<String>>>,
 }
 
 /// Where tasks' gateway addresses come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gateway {
-    /// The pools.
+    /// The pools, at most one of each family. Without any, no task has a way out.
     pub pools: Vec<Located<String>>,
 }
 
@@ -86,7 +86,7 @@ pub struct Network {
     /// Its VNI.
     pub vni: Field<i64>,
     /// Its subnets.
-    pub subnets: Vec<Located<String>>,
+    pub subnets: Field<Vec<Located<String>>>,
     /// Whether its tasks have no way out by it.
     pub internal: Field<bool>,
     /// Upper bound of its MTU in bytes.

@@ -38,8 +38,10 @@ pub struct Topology {
 pub struct Ingress {
     /// Its number.
     pub vni: Vni,
-    /// Its subnets.
+    /// Its subnets; at least one.
     pub subnets: PerFamily<IpNetwork>,
+    /// Its own address in each subnet: the first usable one.
+    pub gateways: PerFamily<IpAddr>,
 }
 
 /// A machine.

@@ -1,12 +1,13 @@
 //! What the agent tells everybody else: one immutable snapshot after another.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use model::{NodeName, Topology};
+
+use crate::topology::LoadError;
 
 /// The agent as of its last pass. Published through a `tokio::sync::watch`, never changed in place.
 #[derive(Clone, Debug)]
@@ -44,27 +45,6 @@ pub(crate) struct Load {
     pub(crate) generation: u64,
     /// What was wrong with the last reading; empty when it was taken.
     pub(crate) errors: Vec<LoadError>,
-}
-
-/// One thing that is wrong with the topology file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LoadError {
-    /// The file.
-    pub(crate) file: PathBuf,
-    /// The line, from 1; 0 when the file as a whole is meant.
-    pub(crate) line: usize,
-    /// What is wrong.
-    pub(crate) message: String,
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        match self.line {
-            0 => write!(f, "{file}: {}", self.message),
-            line => write!(f, "{file}:{line}: {}", self.message),
-        }
-    }
 }
 
 /// Something about this host that keeps netd from its work, or parts of it.

@@ -60,6 +60,7 @@ impl Parts {
             data_path_port: self.data_path_port,
             ingress: self.networks.ingress.map(|it| Ingress {
                 vni: it.vni,
+                gateways: networks::own_addresses(&it.subnets),
                 subnets: it.subnets.map(|subnet| subnet.value),
             }),
             nodes: self

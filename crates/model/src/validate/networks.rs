@@ -169,14 +169,16 @@ fn vni(number: &Located<i64>, vnis: &mut BTreeMap<Vni, usize>, report: &mut Repo
 }
 
 fn read_subnets(
-    texts: &[Located<String>],
+    field: &Field<Vec<Located<String>>>,
     (noun, line): (&'static str, usize),
     report: &mut Report,
 ) -> Option<PerFamily<Located<IpNetwork>>> {
-    let subnets = ranges::subnets(texts, "subnet", report);
-    if texts.is_empty() {
+    let texts = report.optional(field).map(|texts| texts.value.as_slice());
+    let none = matches!(field, Field::Absent) || texts.is_some_and(<[_]>::is_empty);
+    if none {
         report.add(line, ProblemKind::NoSubnet { noun });
     }
+    let subnets = ranges::subnets(texts.unwrap_or_default(), "subnet", report);
     (!subnets.is_empty()).then_some(subnets)
 }
 

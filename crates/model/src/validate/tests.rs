@@ -13,7 +13,7 @@ pub(super) fn cluster() -> raw::Topology {
         ingress: Some(at(
             5,
             Ingress {
-                subnets: texts(5, &["10.255.0.0/16", "fd00:255::/64"]),
+                subnets: texts_field(5, &["10.255.0.0/16", "fd00:255::/64"]),
                 ..Ingress::default()
             },
         )),
@@ -53,6 +53,10 @@ pub(super) fn texts(line: usize, values: &[&str]) -> Vec<Located<String>> {
         .collect()
 }
 
+pub(super) fn texts_field(line: usize, values: &[&str]) -> Field<Vec<Located<String>>> {
+    Field::Given(at(line, texts(line, values)))
+}
+
 pub(super) fn node(line: usize, name: &str, address: &str) -> Located<Node> {
     let gateway = Vec::new();
     at(
@@ -69,7 +73,7 @@ pub(super) fn network(line: usize, name: &str, vni: i64, subnets: &[&str]) -> Lo
     let network = Network {
         name: text(line, name),
         vni: Field::Given(at(line, vni)),
-        subnets: texts(line, subnets),
+        subnets: texts_field(line, subnets),
         ..Network::default()
     };
     at(line, network)
@@ -464,7 +468,7 @@ fn addresses_are_inside_free_and_one_of_each_family() {
 #[test]
 fn a_full_subnet_names_who_finds_no_place() {
     refused_after(
-        |it| it.networks[0].value.subnets = texts(20, &["10.0.1.0/30"]),
+        |it| it.networks[0].value.subnets = texts_field(20, &["10.0.1.0/30"]),
         &[
             "30: 10.0.1.0/30 of network `app` has no free address left for endpoint `web-1`",
             "31: 10.0.1.0/30 of network `app` has no free address left for endpoint `web-2`",
@@ -475,7 +479,7 @@ fn a_full_subnet_names_who_finds_no_place() {
             it.ingress = Some(at(
                 5,
                 Ingress {
-                    subnets: texts(5, &["10.255.0.0/30"]),
+                    subnets: texts_field(5, &["10.255.0.0/30"]),
                     ..Ingress::default()
                 },
             ));
@@ -492,7 +496,7 @@ fn who_needs_no_ingress_address_does_not_complain() {
     topology.ingress = Some(at(
         5,
         Ingress {
-            subnets: texts(5, &["10.255.0.0/30"]),
+            subnets: texts_field(5, &["10.255.0.0/30"]),
             ..Ingress::default()
         },
     ));
@@ -624,10 +628,11 @@ fn backends_are_on_the_services_network_and_named_once() {
 #[test]
 fn what_has_been_reported_before_is_not_reported_again() {
     refused_after(
-        |it| it.networks[0].value.subnets.clear(),
+        |it| it.networks[0].value.subnets = Field::Absent,
         &["20: a network needs a subnet"],
     );
     refused_after(|it| it.networks[0].value.vni = Field::Malformed, &[]);
+    refused_after(|it| it.networks[0].value.subnets = Field::Malformed, &[]);
     refused_after(|it| it.endpoints[0].value.namespace = Field::Malformed, &[]);
     refused_after(|it| it.data_path_port = Field::Malformed, &[]);
 }

@@ -204,7 +204,7 @@ proptest! {
         topology.data_path_port = Field::Given(at(1, number));
         topology.nodes[0].value.gateway = texts(10, &[&word]);
         topology.nodes[1].value.address = text(11, &word);
-        topology.networks[0].value.subnets.push(at(20, word.clone()));
+        topology.networks[0].value.subnets = texts_field(20, &[&word, "10.0.1.0/24"]);
         topology.networks[0].value.mtu = Field::Given(at(20, number));
         topology.endpoints[0].value.addresses = texts(30, &[&word]);
         topology.endpoints[0].value.namespace = text(30, &word);

@@ -1,0 +1,69 @@
+//! Why a request has no answer. The words are Docker's where Docker has any.
+
+use api::ErrorBody;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use crate::agent::Unanswered;
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Nothing goes by that name.
+    #[error("{noun} {name} not found")]
+    NotFound {
+        /// The kind of object.
+        noun: &'static str,
+        /// What was asked for.
+        name: String,
+    },
+    /// Several ids begin like that.
+    #[error("{noun} {name} is ambiguous ({matches} matches found based on ID prefix)")]
+    Ambiguous {
+        /// The kind of object.
+        noun: &'static str,
+        /// What was asked for.
+        name: String,
+        /// How many ids begin with it.
+        matches: usize,
+    },
+    /// The topology file has never been free of errors.
+    #[error("no topology is in force: {0}")]
+    NoTopology(String),
+    /// The kernel was asked, in vain.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+    /// The API has no such path.
+    #[error("page not found")]
+    NoPage,
+    /// The path can only be read.
+    #[error("method not allowed: only GET is")]
+    NoMethod,
+}
+
+impl Refusal {
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound { .. } | Self::NoPage => StatusCode::NOT_FOUND,
+            Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
+            Self::NoTopology(_) | Self::Unanswered(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let message = self.to_string();
+        (self.status(), Json(ErrorBody { message })).into_response()
+    }
+}
+
+pub(super) async fn no_page() -> Refusal {
+    Refusal::NoPage
+}
+
+pub(super) async fn no_method() -> Refusal {
+    Refusal::NoMethod
+}
