@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod apply;
+mod cleanup;
 mod desired;
 mod handle;
 mod kernel;
@@ -16,6 +17,7 @@ mod observe;
 mod picks;
 mod plan;
 mod problem;
+mod read;
 mod record;
 mod tables;
 #[cfg(test)]
@@ -24,9 +26,11 @@ mod watch;
 mod world;
 
 pub use abi::{Algorithm, NetId};
+pub use cleanup::{Cleaned, Cleanup, cleanup};
 pub use desired::*;
 pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings, Status};
 pub use lower::Underlay;
 pub use names::mac_of;
 pub use problem::{Problem, ProblemCode};
+pub use read::{Drop, Flow, ReadError, Sample};
 pub use watch::Events;

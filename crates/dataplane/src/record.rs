@@ -38,6 +38,11 @@ pub(crate) struct RecordError {
     source: io::Error,
 }
 
+/// Whether there is a record in `directory`.
+pub(crate) fn exists(directory: &Path) -> bool {
+    directory.join(FILE).exists()
+}
+
 impl Record {
     /// Reads the record in `directory`; an absent one is empty.
     pub(crate) fn open(directory: &Path) -> Result<Self, RecordError> {
@@ -103,6 +108,16 @@ impl Record {
     /// Forgets a namespace that has its settings back, or is gone.
     pub(crate) fn forget_namespace(&mut self, namespace: &Path) -> Result<(), RecordError> {
         self.change(|contents| drop(contents.namespaces.remove(namespace)))
+    }
+
+    /// Removes the file: everything has been given back.
+    pub(crate) fn remove(self) -> Result<(), RecordError> {
+        match fs::remove_file(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(RecordError { action: "remove", path: self.path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Writes a new file beside the old one and puts it in its place.

@@ -4,6 +4,7 @@
 use abi::{Algorithm, NetId};
 
 use super::*;
+use crate::cleanup::{Cleaned, Cleanup, cleanup};
 use crate::desired::{
     Attachment, Backend, Endpoint, Frontend, Gateway, Location, Network, Published, Service,
 };
@@ -137,6 +138,42 @@ fn state_is_reached_kept_and_removed() {
         let links = run("ip -o link");
         assert!(!links.contains("nd") && !links.contains("ng"), "{links}");
         assert!(!run("nft list tables").contains("netd-test"));
+    });
+}
+
+#[test]
+fn cleanup_leaves_nothing() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let (links, rules) = (run("ip -o link"), task.run("ip rule list"));
+        let forwarding = run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding");
+        task.run("sysctl -q -w net.ipv4.conf.all.rp_filter=2");
+        let settings = settings(&directory);
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        dataplane.apply(&desired(&[&task])).await.unwrap();
+        assert_eq!(task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(), "0");
+        dataplane.close();
+
+        let mut wanted = Cleanup {
+            instance: Some(settings.instance),
+            bpffs: settings.bpffs.clone(),
+            state: settings.state_dir.clone(),
+            dry_run: true,
+        };
+        let dry = cleanup(&wanted).await;
+        assert!(dry.removed.len() > 6, "{dry:?}");
+        wanted.dry_run = false;
+        assert_eq!(cleanup(&wanted).await, dry);
+        assert_eq!(cleanup(&wanted).await, Cleaned::default());
+
+        assert_eq!(run("ip -o link"), links);
+        assert_eq!(task.run("ip rule list"), rules);
+        assert_eq!(task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(), "2");
+        assert_eq!(run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding"), forwarding);
+        assert_eq!(run("nft list tables"), "");
+        let pins = std::fs::read_dir(&settings.bpffs).unwrap().flatten();
+        assert!(pins.into_iter().all(|pin| !pin.file_name().to_string_lossy().contains("netd")));
+        assert_eq!(std::fs::read_dir(&settings.state_dir).unwrap().count(), 0);
     });
 }
 

@@ -1,0 +1,213 @@
+//! Removing everything that was ever made on this host, without knowing what was desired: by names
+//! and by the record alone. Errors are collected; nothing stops at one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::kernel::netlink::{Link, Netlink};
+use crate::kernel::netns::Netns;
+use crate::kernel::{nft, sysctl};
+use crate::names::{self, Names};
+use crate::problem::{Problem, ProblemCode};
+use crate::record::{self, Record};
+
+/// What to remove.
+#[derive(Clone, Debug)]
+pub struct Cleanup {
+    /// The instance; `None` for all that were ever on this host.
+    pub instance: Option<String>,
+    /// Mount point of the BPF file system.
+    pub bpffs: PathBuf,
+    /// State directory of the instance, or for all instances the directory that holds theirs.
+    pub state: PathBuf,
+    /// Only tell what would be removed.
+    pub dry_run: bool,
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// One line for each object: what was removed or restored, or would be.
+    pub removed: Vec<String>,
+    /// What could not be.
+    pub problems: Vec<Problem>,
+}
+
+/// Removes devices, pins, firewall tables, routing rules in tasks' namespaces and recorded settings.
+/// Must be called inside a tokio runtime, in the node's network namespace.
+pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
+    let mut work = Work { cleanup, cleaned: Cleaned::default() };
+    work.links().await;
+    work.pins();
+    work.firewall();
+    for directory in work.state_directories() {
+        work.restore(&directory).await;
+    }
+    work.cleaned
+}
+
+struct Work<'a> {
+    cleanup: &'a Cleanup,
+    cleaned: Cleaned,
+}
+
+impl Work<'_> {
+    /// Notes what is about to be removed; tells whether to go ahead.
+    fn announce(&mut self, what: String) -> bool {
+        self.cleaned.removed.push(what);
+        !self.cleanup.dry_run
+    }
+
+    fn note<E: std::error::Error>(&mut self, result: Result<(), E>) {
+        if let Err(error) = result {
+            self.cleaned.problems.push(Problem::from_error(ProblemCode::Refused, &error));
+        }
+    }
+
+    fn refuse(&mut self, error: &dyn std::error::Error) {
+        self.cleaned.problems.push(Problem::from_error(ProblemCode::Refused, error));
+    }
+
+    async fn links(&mut self) {
+        let netlink = match Netlink::open() {
+            Ok(netlink) => netlink,
+            Err(error) => return self.refuse(&error),
+        };
+        let links = match netlink.links().await {
+            Ok(links) => links,
+            Err(error) => return self.refuse(&error),
+        };
+        let own = self.cleanup.instance.as_deref().map(Names::new);
+        let is_ours = |link: &&Link| match &own {
+            Some(names) => names.role(&link.name).is_some(),
+            None => names::parse(&link.name).is_some(),
+        };
+        for link in links.iter().filter(is_ours) {
+            if self.announce(format!("interface {}", link.name)) {
+                match netlink.delete_link(link.index).await {
+                    Err(error) if !error.is_missing() => self.refuse(&error),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn pins(&mut self) {
+        let all = instances_below(&self.cleanup.bpffs);
+        for directory in self.mine(all, |names| names.pin_root(&self.cleanup.bpffs)) {
+            if self.announce(format!("pins in {}", directory.display())) {
+                self.note(fs::remove_dir_all(&directory));
+            }
+        }
+    }
+
+    fn firewall(&mut self) {
+        let tables = match nft::tables() {
+            Ok(tables) => tables,
+            Err(error) => return self.refuse(&error),
+        };
+        let all = tables.into_iter().filter(|table| table.starts_with("netd-")).collect();
+        for table in self.mine(all, Names::table) {
+            if self.announce(format!("nftables table inet {table}")) {
+                self.note(nft::delete(&table));
+            }
+        }
+    }
+
+    /// Of `all`, what belongs to the instance, or all for all instances.
+    fn mine<T: PartialEq>(&self, all: Vec<T>, name: impl Fn(&Names) -> T) -> Vec<T> {
+        let own = self.cleanup.instance.as_deref().map(|instance| name(&Names::new(instance)));
+        all.into_iter().filter(|one| own.as_ref().is_none_or(|own| one == own)).collect()
+    }
+
+    fn state_directories(&self) -> Vec<PathBuf> {
+        let mut directories = vec![self.cleanup.state.clone()];
+        if self.cleanup.instance.is_none() {
+            directories.extend(subdirectories(&self.cleanup.state));
+        }
+        directories.retain(|directory| record::exists(directory));
+        directories
+    }
+
+    async fn restore(&mut self, directory: &Path) {
+        let mut record = match Record::open(directory) {
+            Ok(record) => record,
+            Err(error) => return self.refuse(&error),
+        };
+        let mut failed = false;
+        for (key, value) in record.node().clone() {
+            if self.announce(format!("sysctl {key} back to {value:?}")) {
+                failed |= self.write(&key, &value);
+            }
+        }
+        for path in record.namespaces().keys().cloned().collect::<Vec<_>>() {
+            failed |= self.restore_namespace(&mut record, &path).await;
+        }
+        if !self.cleanup.dry_run && !failed {
+            let result = record.remove();
+            self.note(result);
+        }
+    }
+
+    /// Returns whether it failed.
+    fn write(&mut self, key: &str, value: &str) -> bool {
+        let result = match sysctl::read(key) {
+            // What is gone with its interface needs no value.
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => sysctl::write(key, value),
+            Err(error) => Err(error),
+        };
+        let failed = result.is_err();
+        self.note(result);
+        failed
+    }
+
+    /// Returns whether it failed.
+    async fn restore_namespace(&mut self, record: &mut Record, path: &Path) -> bool {
+        // A namespace that has gone took everything with it.
+        let Ok(namespace) = Netns::open(path) else { return false };
+        if !self.announce(format!("rules and settings in {}", path.display())) {
+            return false;
+        }
+        let before = self.cleaned.problems.len();
+        match Netlink::open_in(&namespace) {
+            Ok(Ok(netlink)) => self.remove_rules(&netlink).await,
+            Ok(Err(error)) => self.refuse(&error),
+            Err(error) => self.refuse(&error),
+        }
+        let settings = record.namespaces().get(path).cloned().unwrap_or_default();
+        let restore = || settings.iter().try_for_each(|(key, value)| sysctl::write(key, value));
+        match namespace.run(restore) {
+            Ok(result) => self.note(result),
+            Err(error) => self.refuse(&error),
+        }
+        self.cleaned.problems.len() > before
+    }
+
+    async fn remove_rules(&mut self, netlink: &Netlink) {
+        match netlink.rules().await {
+            Ok(rules) => {
+                for rule in rules {
+                    let result = netlink.remove_rule(&rule).await;
+                    self.note(result);
+                }
+            }
+            Err(error) => self.refuse(&error),
+        }
+    }
+}
+
+fn instances_below(bpffs: &Path) -> Vec<PathBuf> {
+    let is_ours = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("netd-"))
+    };
+    subdirectories(bpffs).into_iter().filter(is_ours).collect()
+}
+
+fn subdirectories(path: &Path) -> BTreeSet<PathBuf> {
+    let entries: io::Result<fs::ReadDir> = fs::read_dir(path);
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
