@@ -28,6 +28,9 @@ pub struct Server {
     pub node: String,
     /// The port, TCP and UDP, on every address of both families.
     pub port: u16,
+    /// Datagrams are answered from whatever address the routes choose, as many servers do that
+    /// listen on every address, and not from the one that was asked.
+    pub naive: bool,
 }
 
 /// What the server says: who answered, and whom it saw.

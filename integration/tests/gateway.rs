@@ -121,6 +121,45 @@ fn nobody_comes_in_through_a_gateway() -> Result<()> {
 }
 
 #[test]
+fn a_server_that_leaves_its_source_to_the_routes_is_heard() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut lab = Lab::up(Spec::new(&Spec::unique_name("naive"), 2))?;
+    lab.add_namespace("plain", "n1")?;
+    lab.serve_naively_in("plain", "plain", "n1")?;
+    let mut topology = Topology::of(&lab);
+    topology.add_network("app", 1);
+    topology.attach(&lab, "plain", "app", 11);
+    topology.service.push(Service {
+        publish: vec![Port::tcp(8080, 8080), Port::udp(8080, 8080)],
+        ..Service::new("echo", "app", &["plain"])
+    });
+    lab.write_topology(&topology)?;
+    lab.start_all()?;
+    // At the backend's own node, and through the other.
+    for target in [0, 1]
+        .into_iter()
+        .flat_map(|index| lab.underlay().node(index))
+    {
+        let target = SocketAddr::new(target, 8080);
+        for transport in [Transport::Tcp, Transport::Udp] {
+            let ask = || probe::ask(transport, target);
+            let outcome = netns::inside(&lab.namespace("client"), ask)?;
+            let (answer, own) = outcome
+                .answered()
+                .with_context(|| format!("{transport:?} {target}"))?;
+            ensure!(
+                answer.client == own,
+                "{target}: seen as {}, not as {own}",
+                answer.client
+            );
+        }
+    }
+    lab.down()
+}
+
+#[test]
 fn the_overlay_follows_the_mtu_of_the_underlay() -> Result<()> {
     if !can_make_labs() {
         return Ok(());

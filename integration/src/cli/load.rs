@@ -22,11 +22,24 @@ pub(crate) struct Serve {
     /// The port, TCP and UDP.
     #[arg(long, default_value_t = PORT)]
     port: u16,
+    /// Answer datagrams from whatever address the routes choose, not from the one asked.
+    #[arg(long)]
+    naive: bool,
 }
 
 pub(crate) fn serve(arguments: Serve) -> Result<()> {
-    let Serve { task, node, port } = arguments;
-    integration::serve::run(Server { task, node, port })
+    let Serve {
+        task,
+        node,
+        port,
+        naive,
+    } = arguments;
+    integration::serve::run(Server {
+        task,
+        node,
+        port,
+        naive,
+    })
 }
 
 #[derive(Debug, Args)]

@@ -30,15 +30,38 @@ impl Lab {
     /// # Errors
     /// When it does not answer there.
     pub fn serve_in(&self, member: &str, task: &str, node: &str) -> Result<()> {
+        self.serve(member, &["--task", task, "--node", node])
+    }
+
+    /// As [`Lab::serve_in`], a server that answers datagrams from whatever address the routes
+    /// choose.
+    ///
+    /// # Errors
+    /// As [`Lab::serve_in`].
+    pub fn serve_naively_in(&self, member: &str, task: &str, node: &str) -> Result<()> {
+        self.serve(member, &["--naive", "--task", task, "--node", node])
+    }
+
+    fn serve(&self, member: &str, args: &[&str]) -> Result<()> {
         let namespace = self.namespace(member);
-        let words = ["serve", "--task", task, "--node", node].map(ToOwned::to_owned);
-        let log = self.file(&format!("{task}.log"));
-        Process::spawn_inside(&namespace, &binaries::find("netd-lab")?, &words, &log, task)?;
+        let words: Vec<String> = ["serve"]
+            .iter()
+            .chain(args)
+            .map(|word| (*word).to_owned())
+            .collect();
+        let log = self.file(&format!("{member}.log"));
+        Process::spawn_inside(
+            &namespace,
+            &binaries::find("netd-lab")?,
+            &words,
+            &log,
+            "serve",
+        )?;
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, serve::PORT));
         netns::inside(&namespace, || {
             wait::until(
                 LIMIT,
-                &format!("{task} serves (see {})", log.display()),
+                &format!("{member} serves (see {})", log.display()),
                 || matches!(probe::ask(Transport::Tcp, target), Outcome::Answered { .. }),
             )
         })?

@@ -1,4 +1,4 @@
-//! UDP: every datagram is answered, from the address that it was sent to.
+//! UDP: every datagram is answered, from the address that it was sent to (unless naive).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -25,8 +25,9 @@ pub(super) struct Echo {
 
 /// Answers for ever.
 pub(super) fn serve(socket: &UdpSocket, echo: &Echo) -> Result<()> {
-    // A task has several addresses; its routes would choose another source than the one asked.
-    setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true).context("ask for packet info")?;
+    // A task has several addresses; its routes may choose another source than the one asked.
+    let precise = !echo.server.naive;
+    setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &precise).context("ask for packet info")?;
     let mut buffer = vec![0; LARGEST];
     loop {
         let Ok((length, client, asked)) = receive(socket, &mut buffer) else {
