@@ -25,6 +25,7 @@ pub(crate) fn run(
     let Ok(header) = slot(&HEADER) else {
         return TC_ACT_SHOT;
     };
+    skb.pull_head();
     let parsed = read(skb, header);
     let verdict = match hook(skb, header, parsed) {
         Ok(verdict) => verdict,

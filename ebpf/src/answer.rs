@@ -49,7 +49,7 @@ impl Back {
 /// Counted under `reason`, like a drop.
 ///
 /// # Errors
-/// `reason`, when the packet is one that must not be answered.
+/// `reason`, when it is none that senders are told, or the packet one that must not be answered.
 #[inline(never)]
 pub(crate) fn refuse(
     skb: Skb,
@@ -57,7 +57,7 @@ pub(crate) fn refuse(
     reason: DropReason,
     back: Back,
 ) -> Result<Verdict, DropReason> {
-    if !header.has_transport() {
+    if !reason.is_told() || !header.has_transport() {
         return Err(reason);
     }
     if header.protocol == protocol::TCP {

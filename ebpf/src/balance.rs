@@ -14,15 +14,6 @@ use crate::{
 /// How many backends are tried when connections would collide.
 pub(crate) const ATTEMPTS: u32 = 4;
 
-/// Why a packet opens no flow.
-#[derive(Clone, Copy)]
-pub(crate) enum Miss {
-    /// Nobody is told.
-    Drop(DropReason),
-    /// The sender is told by a reset or an error message.
-    Refuse(DropReason),
-}
-
 /// The service behind a VIP: by port, or the whole address.
 #[inline(always)]
 pub(crate) fn service(net: NetId, header: &Header) -> Option<&'static Service> {
@@ -49,21 +40,19 @@ pub(crate) fn service(net: NetId, header: &Header) -> Option<&'static Service> {
 /// In the middle of a connection only Maglev hashing knows what another node, or this one before,
 /// has picked.
 #[inline(always)]
-pub(crate) fn admit(service: &Service, header: &Header) -> Result<(), Miss> {
+pub(crate) fn admit(service: &Service, header: &Header) -> Result<(), DropReason> {
     if service.pick_length == 0 {
-        return Err(Miss::Refuse(DropReason::NoBackend));
+        return Err(DropReason::NoBackend);
     }
     if header.protocol != protocol::TCP || tcp::is_initial(header.flags) || !header.has_transport()
     {
         return Ok(());
     }
-    if header.flags & (tcp::RST | tcp::FIN) != 0 {
-        return Err(Miss::Drop(DropReason::NoFlow));
+    let is_closing = header.flags & (tcp::RST | tcp::FIN) != 0;
+    if is_closing || Algorithm::from_u32(service.algorithm) != Some(Algorithm::Maglev) {
+        return Err(DropReason::NoFlow);
     }
-    match Algorithm::from_u32(service.algorithm) {
-        Some(Algorithm::Maglev) => Ok(()),
-        _ => Err(Miss::Refuse(DropReason::NoFlow)),
-    }
+    Ok(())
 }
 
 /// Picks a backend for a new flow, and makes the opening one to it; `attempt` counts from 0 and leads

@@ -35,7 +35,7 @@ const ETHERNET: u32 = 14;
 const TTL: u8 = 64;
 
 /// Where a tunnelled packet came from.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Origin {
     /// The network it says it belongs to.
     pub net: NetId,
@@ -88,29 +88,21 @@ pub(crate) fn send(
     }
 }
 
-/// Reads where the packet on the VXLAN device came from.
+/// Reads where the packet on the VXLAN device came from; false when it carries no tunnel key.
 #[inline(never)]
-pub(crate) fn origin(skb: Skb) -> Option<Origin> {
+pub(crate) fn origin(skb: Skb, origin: &mut Origin) -> bool {
     let mut key = TunnelKey::default();
     if get(skb, &mut key, 0) {
-        let remote = Address::from_v4_word(key.remote[0].to_be());
-        let local = Address::from_v4_word(key.local[0].to_be());
-        return Some(Origin {
-            net: NetId(key.id),
-            remote,
-            local,
-        });
+        origin.remote = Address::from_v4_word(key.remote[0].to_be());
+        origin.local = Address::from_v4_word(key.local[0].to_be());
+    } else if get(skb, &mut key, u64::from(BPF_F_TUNINFO_IPV6)) {
+        origin.remote = Address { words: key.remote };
+        origin.local = Address { words: key.local };
+    } else {
+        return false;
     }
-    if get(skb, &mut key, u64::from(BPF_F_TUNINFO_IPV6)) {
-        let remote = Address { words: key.remote };
-        let local = Address { words: key.local };
-        return Some(Origin {
-            net: NetId(key.id),
-            remote,
-            local,
-        });
-    }
-    None
+    origin.net = NetId(key.id);
+    true
 }
 
 #[inline(always)]

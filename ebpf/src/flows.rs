@@ -330,9 +330,9 @@ impl Opening {
         slot(&OPENING)
     }
 
-    /// What becomes of the client's packets once the flow is open.
+    /// Makes the open flow's translation the current one.
     #[inline(always)]
-    pub(crate) fn translation(&self, header: &Header) -> Result<&'static Translation, DropReason> {
+    pub(crate) fn settle(&self, header: &Header) -> Result<(), DropReason> {
         let translation = slot(&TRANSLATION)?;
         translation.peer = self.address;
         translation.client = self.client;
@@ -341,8 +341,14 @@ impl Opening {
         translation.delivery = self.forward;
         translation.backend = self.backend;
         translation.via = self.via;
-        Ok(translation)
+        Ok(())
     }
+}
+
+/// The translation of the flow that was opened last in this run.
+#[inline(always)]
+pub(crate) fn translation() -> Result<&'static Translation, DropReason> {
+    Ok(slot(&TRANSLATION)?)
 }
 
 /// Opens a translated flow: the reverse entry first, which proves that no other flow looks the same

@@ -15,7 +15,10 @@ use crate::{
 /// Decides about one packet that came out of the tunnel.
 #[inline(always)]
 pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdict, DropReason> {
-    let origin = carrier::origin(skb).ok_or(DropReason::NoTunnelKey)?;
+    let mut origin = Origin::default();
+    if !carrier::origin(skb, &mut origin) {
+        return Err(DropReason::NoTunnelKey);
+    }
     // The kernel takes VXLAN on every address of the node. Tasks are kept from sending it to the
     // addresses of nodes, which are the only ones that may stand here.
     if carrier::address(0) != Some(origin.local) {
@@ -45,9 +48,10 @@ pub(crate) fn receive(
     authenticate(&sender, origin)?;
     let mut target = header.destination;
     if sender.flags & endpoint::BACKS != 0
-        && let Some(client) = vip::reply(skb, origin.net, header)?
+        && let Some(translation) = vip::reply(skb, origin.net, header)
     {
-        target = client;
+        vip::apply_reply(skb, header, translation)?;
+        target = translation.client;
     }
     to_task(skb, origin, &target)
 }

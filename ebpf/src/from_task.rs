@@ -83,8 +83,10 @@ fn to_task(
         };
         return answer::refuse(skb, header, reason, back);
     }
-    if iface.flags & iface::BACKS != 0 {
-        vip::reply(skb, net, header)?;
+    if iface.flags & iface::BACKS != 0
+        && let Some(translation) = vip::reply(skb, net, header)
+    {
+        vip::apply_reply(skb, header, translation)?;
     }
     deliver::to_endpoint(skb, net, target)
 }
@@ -103,9 +105,11 @@ fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, D
         );
     }
     if iface.flags & iface::BACKS != 0
-        && let Some(client) = vip::reply(skb, iface.net, header)?
+        && let Some(translation) = vip::reply(skb, iface.net, header)
     {
-        let task = deliver::endpoint(iface.net, &client).ok_or(DropReason::NoEndpoint)?;
+        vip::apply_reply(skb, header, translation)?;
+        let task =
+            deliver::endpoint(iface.net, &translation.client).ok_or(DropReason::NoEndpoint)?;
         return deliver::to_endpoint(skb, iface.net, &task);
     }
     Err(DropReason::ToGateway)

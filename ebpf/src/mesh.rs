@@ -10,10 +10,10 @@ use abi::{
 
 use crate::{
     answer::{self, Back},
-    balance::{self, ATTEMPTS, Miss},
+    balance::{self, ATTEMPTS},
     carrier::Origin,
     deliver, flows,
-    flows::{Opening, Translation},
+    flows::Opening,
     fragments,
     maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
     rewrite,
@@ -54,14 +54,10 @@ pub(crate) fn enter(
             if ADDRESSES.get_ptr(header.destination).is_none() {
                 return Ok(Verdict::PASS);
             }
-            match open(skb, service, header, client) {
-                Ok(translation) => translation,
-                Err(Miss::Drop(reason)) => return Err(reason),
-                Err(Miss::Refuse(reason)) => {
-                    let back = back(skb, client);
-                    return answer::refuse(skb, header, reason, back);
-                }
+            if let Err(reason) = open(skb, service, header, client) {
+                return answer::refuse(skb, header, reason, back(skb, client));
             }
+            flows::translation()?
         }
     };
     fragments::remember(net, header);
@@ -220,16 +216,16 @@ fn open(
     service: &Service,
     header: &Header,
     client: Client<'_>,
-) -> Result<&'static Translation, Miss> {
+) -> Result<(), DropReason> {
     balance::admit(service, header)?;
-    let net = deliver::settings().map_err(Miss::Drop)?.ingress_net;
-    let opening = Opening::room().map_err(Miss::Drop)?;
+    let net = deliver::settings()?.ingress_net;
+    let opening = Opening::room()?;
     opening.net = net;
     opening.reply = reply_delivery(skb, client);
     opening.via = 0;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        balance::choose(service, header, attempt, opening).map_err(Miss::Drop)?;
+        balance::choose(service, header, attempt, opening)?;
         opening.client = header.source;
         if opening.forward.kind == delivery::TUNNEL {
             opening.forward.kind = delivery::MESH;
@@ -237,19 +233,19 @@ fn open(
                 Client::Uplink => skb.ifindex(),
                 Client::Task(_) => 0,
             };
-            flows::open_forward(skb, header, opening).map_err(Miss::Drop)?;
-            return opening.translation(header).map_err(Miss::Drop);
+            flows::open_forward(skb, header, opening)?;
+            return opening.settle(header);
         }
         if opening.forward.target == skb.ifindex() {
-            opening.client = vip::hairpin_client(net, header).map_err(Miss::Drop)?;
+            opening.client = vip::hairpin_client(net, header)?;
         }
         match flows::open_pair(skb, header, opening) {
             Err(DropReason::Collision) => attempt += 1,
-            Err(reason) => return Err(Miss::Drop(reason)),
-            Ok(()) => return opening.translation(header).map_err(Miss::Drop),
+            Err(reason) => return Err(reason),
+            Ok(()) => return opening.settle(header),
         }
     }
-    Err(Miss::Drop(DropReason::Collision))
+    Err(DropReason::Collision)
 }
 
 #[inline(always)]

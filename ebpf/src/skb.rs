@@ -9,10 +9,13 @@ use aya_ebpf::{
     bindings::__sk_buff,
     helpers::generated::{
         bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
-        bpf_skb_store_bytes,
+        bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
+
+/// Ethernet, IPv6 and TCP.
+const HEAD: u32 = 14 + 40 + 20;
 
 /// A packet under one run of a program.
 #[derive(Clone, Copy)]
@@ -116,10 +119,40 @@ impl Skb {
     }
 }
 
-impl Bytes for Skb {
+impl Skb {
+    /// Makes sure that the headers of ordinary packets can be read without a helper's help.
+    #[inline(always)]
+    pub(crate) fn pull_head(self) {
+        // SAFETY: as in the field accessors.
+        let data = unsafe { (*self.raw).data };
+        // SAFETY: as above.
+        let end = unsafe { (*self.raw).data_end };
+        if end - data < HEAD && self.len() > end - data {
+            // SAFETY: the helper checks the length; nothing points into the packet yet. When it fails
+            // the headers are found to be truncated.
+            unsafe { bpf_skb_pull_data(self.raw, HEAD.min(self.len())) };
+        }
+    }
+
+    /// Reads from the linear part of the packet.
+    #[inline(always)]
+    fn read_head<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // SAFETY: as in the field accessors.
+        let data = unsafe { (*self.raw).data } as usize;
+        // SAFETY: as above.
+        let end = unsafe { (*self.raw).data_end } as usize;
+        let start = data + offset;
+        if start + N > end {
+            return None;
+        }
+        // SAFETY: the kernel gives data and end of one buffer, and N bytes from `start` lie inside.
+        Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+
+    /// Reads from anywhere in the packet.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "offsets are below 2^17")]
-    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+    fn read_anywhere<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         let to = bytes.as_mut_ptr().cast();
         // SAFETY: `to` has room for N bytes; the helper checks the offset against the packet.
@@ -127,6 +160,25 @@ impl Bytes for Skb {
             bpf_skb_load_bytes(self.raw.cast_const().cast(), offset as u32, to, N as u32)
         };
         (result == 0).then_some(bytes)
+    }
+}
+
+impl Bytes for Skb {
+    /// The places where ordinary packets have their headers are read directly, all others by a
+    /// helper: the verifier wants constant offsets for the one, a call is what the other costs.
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        match offset {
+            0 => self.read_head(0),
+            12 => self.read_head(12),
+            14 => self.read_head(14),
+            22 => self.read_head(22),
+            34 => self.read_head(34),
+            38 => self.read_head(38),
+            54 => self.read_head(54),
+            62 => self.read_head(62),
+            _ => self.read_anywhere(offset),
+        }
     }
 
     #[inline(always)]

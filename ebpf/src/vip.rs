@@ -7,7 +7,7 @@ use abi::{
 
 use crate::{
     answer::{self, Back},
-    balance::{self, ATTEMPTS, Miss},
+    balance::{self, ATTEMPTS},
     deliver, flows,
     flows::{Opening, Translation},
     fragments,
@@ -40,33 +40,24 @@ pub(crate) fn forward(
     fragments::resolve(iface.net, header)?;
     let translation = match flows::forward(skb, iface.net, header) {
         Some(translation) => translation,
-        None => match open(skb, iface, header) {
-            Ok(translation) => translation,
-            Err(Miss::Drop(reason)) => return Err(reason),
-            Err(Miss::Refuse(reason)) => return answer::refuse(skb, header, reason, back),
-        },
+        None => {
+            if let Err(reason) = open(skb, iface, header) {
+                return answer::refuse(skb, header, reason, back);
+            }
+            flows::translation()?
+        }
     };
     apply_forward(skb, header, translation)?;
     deliver::to(skb, iface.net, translation, MeshDirection::Forward)
 }
 
-/// Gives a backend's packet back the VIP as its source, if a flow says so; `None` when the packet is
-/// nobody's reply. Returns the address that the packet is now for.
+/// What becomes of a backend's packet if it is a reply of a translated flow; `None` when it is nobody's
+/// reply.
 #[inline(never)]
-pub(crate) fn reply(
-    skb: Skb,
-    net: NetId,
-    header: &mut Header,
-) -> Result<Option<Address>, DropReason> {
-    if fragments::resolve(net, header).is_err() {
-        return Ok(None);
-    }
+pub(crate) fn reply(skb: Skb, net: NetId, header: &mut Header) -> Option<&'static Translation> {
+    fragments::resolve(net, header).ok()?;
     let key = flows::reverse_key(net, header);
-    let Some(translation) = flows::owned(skb, &key, Direction::Reply, header) else {
-        return Ok(None);
-    };
-    apply_reply(skb, header, translation)?;
-    Ok(Some(translation.client))
+    flows::owned(skb, &key, Direction::Reply, header)
 }
 
 /// A packet straight to a task that backs a VIP: if it begins a connection, a translated flow that
@@ -121,10 +112,10 @@ pub(crate) fn hairpin_client(net: NetId, header: &Header) -> Result<Address, Dro
 }
 
 #[inline(never)]
-fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<&'static Translation, Miss> {
-    let service = balance::service(iface.net, header).ok_or(Miss::Refuse(DropReason::NoPort))?;
+fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<(), DropReason> {
+    let service = balance::service(iface.net, header).ok_or(DropReason::NoPort)?;
     balance::admit(service, header)?;
-    let opening = Opening::room().map_err(Miss::Drop)?;
+    let opening = Opening::room()?;
     opening.net = iface.net;
     opening.reply = Delivery {
         kind: delivery::ENDPOINT,
@@ -133,16 +124,16 @@ fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<&'static Translation
     opening.via = 0;
     let mut attempt = 0;
     while attempt < ATTEMPTS {
-        balance::choose(service, header, attempt, opening).map_err(Miss::Drop)?;
+        balance::choose(service, header, attempt, opening)?;
         opening.client = header.source;
         if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {
-            opening.client = hairpin_client(iface.net, header).map_err(Miss::Drop)?;
+            opening.client = hairpin_client(iface.net, header)?;
         }
         match flows::open_pair(skb, header, opening) {
             Err(DropReason::Collision) => attempt += 1,
-            Err(reason) => return Err(Miss::Drop(reason)),
-            Ok(()) => return opening.translation(header).map_err(Miss::Drop),
+            Err(reason) => return Err(reason),
+            Ok(()) => return opening.settle(header),
         }
     }
-    Err(Miss::Drop(DropReason::Collision))
+    Err(DropReason::Collision)
 }

@@ -103,6 +103,16 @@ impl DropReason {
     /// Length of `drops`.
     pub const COUNT: usize = Self::ALL.len();
 
+    /// Whether the sender is told, by a reset or an error message, instead of being left to wait.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_told(self) -> bool {
+        matches!(
+            self,
+            Self::NoBackend | Self::NoPort | Self::NoFlow | Self::Collision
+        )
+    }
+
     /// Reads the number in a sample; `None` for a number that no reason has.
     #[must_use]
     pub fn from_u32(number: u32) -> Option<Self> {
