@@ -9,7 +9,7 @@ use integration::lab::topology::{Port, Service};
 use integration::lab::{Family, Lab, Spec};
 use integration::load::{self, Mode, Plan, Running};
 use integration::probe::{self, Transport};
-use integration::{can_make_labs, netns, wait};
+use integration::{can_make_labs, command, netns, wait};
 
 fn start(lab: &Lab, member: &str, mode: Mode, target: SocketAddr) -> Result<Running> {
     let plan = Plan {
@@ -109,19 +109,40 @@ fn cleanup_removes_everything_even_after_a_kill() -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let mut lab = demo::up(Spec::new(&Spec::unique_name("clean"), 2))?;
-    for node in lab.nodes() {
-        lab.kill(&node)?;
-        ensure!(
-            !lab.foreign_devices(&node)?.is_empty(),
-            "netd makes devices"
-        );
-        lab.clean(&node)?;
-        let rules =
-            integration::command::run_inside(&lab.namespace(&node), "nft", &["list", "ruleset"])?;
+    let mut lab = demo::prepare(Spec::new(&Spec::unique_name("clean"), 2))?;
+    let before: Vec<String> = lab
+        .nodes()
+        .iter()
+        .map(|node| settings(&lab, node))
+        .collect::<Result<_>>()?;
+    lab.start_all()?;
+    for (node, before) in lab.nodes().iter().zip(before) {
+        lab.kill(node)?;
+        ensure!(!lab.foreign_devices(node)?.is_empty(), "netd makes devices");
+        lab.clean(node)?;
+        let namespace = lab.namespace(node);
+        let rules = command::run_inside(&namespace, "nft", &["list", "ruleset"])?;
         ensure!(rules.trim().is_empty(), "nftables rules are left: {rules}");
+        let after = settings(&lab, node)?;
+        let changed = before
+            .lines()
+            .filter(|line| !after.lines().any(|other| other == *line));
+        let changed: Vec<&str> = changed.collect();
+        ensure!(
+            changed.is_empty(),
+            "settings of {node} were not restored; they were {changed:?}"
+        );
         // A second time there is nothing to do, and that is no error.
-        lab.clean(&node)?;
+        lab.clean(node)?;
     }
     lab.down()
+}
+
+/// Every setting of a node's network that there is before netd comes.
+fn settings(lab: &Lab, node: &str) -> Result<String> {
+    command::run_inside(
+        &lab.namespace(node),
+        "sysctl",
+        &["-e", "-a", "-r", "^net\\.ipv[46]\\."],
+    )
 }

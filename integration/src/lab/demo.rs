@@ -19,6 +19,16 @@ pub const PROBE: &str = "probe";
 /// # Errors
 /// When a step fails; the lab is taken down again.
 pub fn up(spec: Spec) -> Result<Lab> {
+    let mut lab = prepare(spec)?;
+    lab.start_all()?;
+    Ok(lab)
+}
+
+/// Makes a lab with the demo's tasks and topology, and starts no netd yet.
+///
+/// # Errors
+/// As [`up`].
+pub fn prepare(spec: Spec) -> Result<Lab> {
     let mut lab = Lab::up(spec)?;
     let nodes = lab.nodes();
     // Whoever has one node only wants a service all the same.
@@ -29,7 +39,6 @@ pub fn up(spec: Spec) -> Result<Lab> {
     lab.add_task(PROBE, &nodes[0])?;
     let topology = topology(&lab);
     lab.write_topology(&topology)?;
-    lab.start_all()?;
     Ok(lab)
 }
 
