@@ -4,8 +4,8 @@ mod live;
 mod state;
 
 pub(crate) use live::{
-    Attached, Direction, Drop, Flow, FlowState, Interface, Live, Load as BackendLoad, Sample,
-    Transfer, Unanswered,
+    Attached, Direction, Drop, Flow, FlowState, Interface, Live, Load as BackendLoad, Question,
+    Sample, Transfer, Unanswered,
 };
 pub(crate) use state::{Applied, Load, Obstacle, State};
 

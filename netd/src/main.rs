@@ -1,4 +1,5 @@
 //! See Cargo.toml.
 mod agent;
+mod api;
 mod topology;
 fn main() {}

@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use api::{Flow, FlowState, Transfer};
 use axum::Json;
 use axum::extract::State;
+use model::BackendId;
 
 use super::refusal::Refusal;
 use super::snapshot::{Snapshot, protocol};
@@ -60,8 +62,8 @@ impl Names<'_> {
 
     /// The backend's address, where the packets travel on untranslated.
     fn backend(&self, flow: &agent::Flow) -> Option<SocketAddr> {
-        let mut backends = self.snapshot.topology.backends.iter();
-        let (_, backend) = backends.find(|(id, _)| id.get() == flow.backend)?;
+        let id = BackendId(NonZeroU32::new(flow.backend)?);
+        let backend = self.snapshot.topology.backends.get(&id)?;
         let port = backend.port.map(model::Port::get);
         let dialled = flow.frontend.map(|frontend| frontend.port());
         Some(SocketAddr::new(backend.address, port.or(dialled)?))

@@ -84,7 +84,11 @@ mod tests {
     #[test]
     fn ids_come_before_names_and_names_before_beginnings() {
         assert_eq!(found("app"), Ok("4097"));
-        assert_eq!(found("4097"), Ok("4097"), "though another one has it as its name");
+        assert_eq!(
+            found("4097"),
+            Ok("4097"),
+            "though another one has it as its name"
+        );
         assert_eq!(found("77"), Ok("77"), "though another id begins so");
         assert_eq!(found("7"), Ok("777"));
     }
