@@ -1,6 +1,9 @@
 //! netd dies and comes back; the data plane does not care.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -139,10 +142,24 @@ fn cleanup_removes_everything_even_after_a_kill() -> Result<()> {
 }
 
 /// Every setting of a node's network that there is before netd comes.
-fn settings(lab: &Lab, node: &str) -> Result<String> {
-    command::run_inside(
-        &lab.namespace(node),
-        "sysctl",
-        &["-e", "-a", "-r", "^net\\.ipv[46]\\."],
-    )
+fn settings(lab: &Lab, node: &str) -> Result<BTreeMap<PathBuf, String>> {
+    netns::inside(&lab.namespace(node), || {
+        let mut all = BTreeMap::new();
+        for root in ["/proc/sys/net/ipv4", "/proc/sys/net/ipv6"] {
+            collect(Path::new(root), &mut all)?;
+        }
+        Ok(all)
+    })?
+}
+
+fn collect(directory: &Path, all: &mut BTreeMap<PathBuf, String>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, all)?;
+        } else if let Ok(value) = fs::read_to_string(&path) {
+            all.insert(path, value);
+        }
+    }
+    Ok(())
 }
