@@ -162,3 +162,6 @@ impl<T: Shown> Found<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
