@@ -113,7 +113,7 @@ fn cleanup_removes_everything_even_after_a_kill() -> Result<()> {
         return Ok(());
     }
     let mut lab = demo::prepare(Spec::new(&Spec::unique_name("clean"), 2))?;
-    let before: Vec<String> = lab
+    let before: Vec<_> = lab
         .nodes()
         .iter()
         .map(|node| settings(&lab, node))
@@ -127,10 +127,10 @@ fn cleanup_removes_everything_even_after_a_kill() -> Result<()> {
         let rules = command::run_inside(&namespace, "nft", &["list", "ruleset"])?;
         ensure!(rules.trim().is_empty(), "nftables rules are left: {rules}");
         let after = settings(&lab, node)?;
-        let changed = before
-            .lines()
-            .filter(|line| !after.lines().any(|other| other == *line));
-        let changed: Vec<&str> = changed.collect();
+        let changed: Vec<_> = before
+            .iter()
+            .filter(|(path, value)| after.get(*path) != Some(*value))
+            .collect();
         ensure!(
             changed.is_empty(),
             "settings of {node} were not restored; they were {changed:?}"
