@@ -25,6 +25,9 @@ fn main() {
 
 fn default_object() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-    let root = Path::new(&manifest).ancestors().nth(2).unwrap_or_else(|| Path::new(""));
+    let root = Path::new(&manifest)
+        .ancestors()
+        .nth(2)
+        .unwrap_or_else(|| Path::new(""));
     root.join("target/ebpf/netd.bpf.o")
 }

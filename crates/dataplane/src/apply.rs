@@ -48,6 +48,8 @@ pub(crate) struct Executor<'a> {
     pub(crate) index: BTreeMap<LinkName, u32>,
     /// Differs between nodes.
     pub(crate) seed: u32,
+    /// Tasks' namespaces that were opened so far.
+    pub(crate) inside: BTreeMap<PathBuf, (Netns, Netlink)>,
 }
 
 /// What became of a plan.
@@ -80,7 +82,9 @@ impl Executor<'_> {
                 }
                 Err(error) => {
                     tracing::debug!(?change, ?error, "change failed");
-                    outcome.problems.push(Problem::from_error(ProblemCode::Refused, &error));
+                    outcome
+                        .problems
+                        .push(Problem::from_error(ProblemCode::Refused, &error));
                     failed.extend(pair.cloned());
                 }
             }
@@ -108,29 +112,45 @@ impl Executor<'_> {
             Change::Configure { end, change } => self.configure(end, change).await,
             Change::AddRule { namespace, rule } => {
                 self.record.touch(namespace)?;
-                Ok(inside(namespace)?.add_rule(rule).await?)
+                Ok(self.enter(namespace)?.1.add_rule(rule).await?)
             }
             Change::RemoveRule { namespace, rule } => {
-                missing_is_fine(inside(namespace)?.remove_rule(rule).await)
+                missing_is_fine(self.enter(namespace)?.1.remove_rule(rule).await)
             }
-            Change::SetNamespaceSysctl { namespace, key, value } => {
-                self.set_namespace_sysctl(namespace, key, value)
-            }
+            Change::SetNamespaceSysctl {
+                namespace,
+                key,
+                value,
+            } => self.set_namespace_sysctl(namespace, key, value),
             Change::RestoreNamespace { namespace } => self.restore_namespace(namespace),
             Change::ReplaceFirewall { firewall } => Ok(nft::replace(firewall)?),
             Change::DeleteFirewall { table } => Ok(nft::delete(table)?),
             Change::Attach { hook } => {
                 Ok(self.programs.attach(hook.program, self.hooked(hook)?)?)
             }
-            Change::Detach { hook } => {
-                Ok(self.programs.pins().detach(hook.program, self.hooked(hook)?)?)
-            }
+            Change::Detach { hook } => Ok(self
+                .programs
+                .pins()
+                .detach(hook.program, self.hooked(hook)?)?),
             Change::Table(change) => Ok(self.maps.apply(change, &self.index, self.seed)?),
         }
     }
 
+    /// A task's namespace, and a connection to its rtnetlink.
+    fn enter(&mut self, path: &Path) -> Result<&(Netns, Netlink), ChangeError> {
+        if !self.inside.contains_key(path) {
+            let namespace = Netns::open(path)?;
+            let netlink = Netlink::open_in(&namespace)??;
+            self.inside.insert(path.to_owned(), (namespace, netlink));
+        }
+        Ok(self.inside.get(path).expect("inserted above"))
+    }
+
     fn number(&self, name: &LinkName) -> Result<u32, ChangeError> {
-        self.index.get(name).copied().ok_or_else(|| ChangeError::NoLink(name.clone()))
+        self.index
+            .get(name)
+            .copied()
+            .ok_or_else(|| ChangeError::NoLink(name.clone()))
     }
 
     fn hooked(&self, hook: &Hook) -> Result<u32, ChangeError> {
@@ -142,7 +162,9 @@ impl Executor<'_> {
 
     async fn renumber(&mut self) -> Result<(), ChangeError> {
         let links = self.netlink.links().await?;
-        let named = links.iter().filter_map(|l| Some((LinkName::new(&l.name)?, l.index)));
+        let named = links
+            .iter()
+            .filter_map(|l| Some((LinkName::new(&l.name)?, l.index)));
         self.index = named.collect();
         Ok(())
     }
@@ -166,8 +188,9 @@ impl Executor<'_> {
     }
 
     async fn create_pair(&mut self, name: &LinkName, pair: &Pair) -> Result<(), ChangeError> {
-        let namespace = Netns::open(&pair.namespace)?;
         let pair = bare(pair);
+        let (namespace, _) = self.enter(&pair.namespace)?;
+        let namespace = namespace.clone();
         let request = NewPair {
             node: name,
             node_mac: pair.node.mac,
@@ -187,7 +210,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    async fn configure(&self, end: &EndRef, change: &EndChange) -> Result<(), ChangeError> {
+    async fn configure(&mut self, end: &EndRef, change: &EndChange) -> Result<(), ChangeError> {
         match &end.side {
             Side::Node => {
                 if let EndChange::Sysctl(key, value) = change {
@@ -195,16 +218,18 @@ impl Executor<'_> {
                 }
                 configure(self.netlink, self.number(&end.pair)?, change).await
             }
-            Side::Task { namespace, interface } => {
-                let namespace = Netns::open(namespace)?;
+            Side::Task {
+                namespace,
+                interface,
+            } => {
+                let (namespace, netlink) = self.enter(namespace)?;
                 if let EndChange::Sysctl(key, value) = change {
                     return namespace.run(|| set_end_sysctl(interface, key, value))?;
                 }
-                let netlink = Netlink::open_in(&namespace)??;
                 let links = netlink.links().await?;
                 let link = links.iter().find(|link| link.name == interface.as_str());
                 let link = link.ok_or_else(|| ChangeError::NoLink(interface.clone()))?;
-                configure(&netlink, link.index, change).await
+                configure(netlink, link.index, change).await
             }
         }
     }
@@ -215,8 +240,9 @@ impl Executor<'_> {
         key: &str,
         value: &str,
     ) -> Result<(), ChangeError> {
-        let namespace = Netns::open(path)?;
+        let (namespace, _) = self.enter(path)?;
         if let Some(before) = namespace.run(|| sysctl::read(key))?? {
+            let namespace = namespace.clone();
             self.record.keep_in(path, key, &before)?;
             namespace.run(|| sysctl::write(key, value))??;
         }
@@ -241,7 +267,13 @@ fn concerned(change: &Change) -> Option<&LinkName> {
     match change {
         Change::CreatePair { name, .. } => Some(name),
         Change::Configure { end, .. } => Some(&end.pair),
-        Change::Attach { hook: Hook { link: LinkRef::Named(name), .. } } => Some(name),
+        Change::Attach {
+            hook:
+                Hook {
+                    link: LinkRef::Named(name),
+                    ..
+                },
+        } => Some(name),
         Change::SetSysctl { .. }
         | Change::RestoreSysctl { .. }
         | Change::CreateTunnel { .. }
@@ -258,10 +290,6 @@ fn concerned(change: &Change) -> Option<&LinkName> {
         | Change::Detach { .. }
         | Change::Table(_) => None,
     }
-}
-
-fn inside(namespace: &Path) -> Result<Netlink, ChangeError> {
-    Ok(Netlink::open_in(&Netns::open(namespace)?)??)
 }
 
 fn missing_is_fine(result: Result<(), NetlinkError>) -> Result<(), ChangeError> {

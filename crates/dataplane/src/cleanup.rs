@@ -38,7 +38,10 @@ pub struct Cleaned {
 /// Removes devices, pins, firewall tables, routing rules in tasks' namespaces and recorded settings.
 /// Must be called inside a tokio runtime, in the node's network namespace.
 pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
-    let mut work = Work { cleanup, cleaned: Cleaned::default() };
+    let mut work = Work {
+        cleanup,
+        cleaned: Cleaned::default(),
+    };
     work.links().await;
     work.pins();
     work.firewall();
@@ -62,12 +65,16 @@ impl Work<'_> {
 
     fn note<E: std::error::Error>(&mut self, result: Result<(), E>) {
         if let Err(error) = result {
-            self.cleaned.problems.push(Problem::from_error(ProblemCode::Refused, &error));
+            self.cleaned
+                .problems
+                .push(Problem::from_error(ProblemCode::Refused, &error));
         }
     }
 
     fn refuse(&mut self, error: &dyn std::error::Error) {
-        self.cleaned.problems.push(Problem::from_error(ProblemCode::Refused, error));
+        self.cleaned
+            .problems
+            .push(Problem::from_error(ProblemCode::Refused, error));
     }
 
     async fn links(&mut self) {
@@ -108,7 +115,10 @@ impl Work<'_> {
             Ok(tables) => tables,
             Err(error) => return self.refuse(&error),
         };
-        let all = tables.into_iter().filter(|table| table.starts_with("netd-")).collect();
+        let all = tables
+            .into_iter()
+            .filter(|table| table.starts_with("netd-"))
+            .collect();
         for table in self.mine(all, Names::table) {
             if self.announce(format!("nftables table inet {table}")) {
                 self.note(nft::delete(&table));
@@ -118,8 +128,14 @@ impl Work<'_> {
 
     /// Of `all`, what belongs to the instance, or all for all instances.
     fn mine<T: PartialEq>(&self, all: Vec<T>, name: impl Fn(&Names) -> T) -> Vec<T> {
-        let own = self.cleanup.instance.as_deref().map(|instance| name(&Names::new(instance)));
-        all.into_iter().filter(|one| own.as_ref().is_none_or(|own| one == own)).collect()
+        let own = self
+            .cleanup
+            .instance
+            .as_deref()
+            .map(|instance| name(&Names::new(instance)));
+        all.into_iter()
+            .filter(|one| own.as_ref().is_none_or(|own| one == own))
+            .collect()
     }
 
     fn state_directories(&self) -> Vec<PathBuf> {
@@ -167,7 +183,9 @@ impl Work<'_> {
     /// Returns whether it failed.
     async fn restore_namespace(&mut self, record: &mut Record, path: &Path) -> bool {
         // A namespace that has gone took everything with it.
-        let Ok(namespace) = Netns::open(path) else { return false };
+        let Ok(namespace) = Netns::open(path) else {
+            return false;
+        };
         if !self.announce(format!("rules and settings in {}", path.display())) {
             return false;
         }
@@ -178,7 +196,11 @@ impl Work<'_> {
             Err(error) => self.refuse(&error),
         }
         let settings = record.namespaces().get(path).cloned().unwrap_or_default();
-        let restore = || settings.iter().try_for_each(|(key, value)| sysctl::write(key, value));
+        let restore = || {
+            settings
+                .iter()
+                .try_for_each(|(key, value)| sysctl::write(key, value))
+        };
         match namespace.run(restore) {
             Ok(result) => self.note(result),
             Err(error) => self.refuse(&error),
@@ -201,7 +223,9 @@ impl Work<'_> {
 
 fn instances_below(bpffs: &Path) -> Vec<PathBuf> {
     let is_ours = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|n| n.starts_with("netd-"))
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|n| n.starts_with("netd-"))
     };
     subdirectories(bpffs).into_iter().filter(is_ours).collect()
 }
@@ -209,5 +233,8 @@ fn instances_below(bpffs: &Path) -> Vec<PathBuf> {
 fn subdirectories(path: &Path) -> BTreeSet<PathBuf> {
     let entries: io::Result<fs::ReadDir> = fs::read_dir(path);
     let entries = entries.into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect()
 }

@@ -135,7 +135,9 @@ impl Dataplane {
         tracing::debug!(links = adopted.len(), "kernel programs loaded");
         let record = Record::open(&settings.state_dir)
             .map_err(|error| Problem::from_error(ProblemCode::Record, &error))
-            .map_err(|problem| OpenError { problems: vec![problem] })?;
+            .map_err(|problem| OpenError {
+                problems: vec![problem],
+            })?;
         let mut dataplane = Self {
             names,
             netlink: Netlink::open().map_err(refused)?,
@@ -175,9 +177,17 @@ impl Dataplane {
     /// When something is wrong with `desired`, nothing is changed; when the kernel refuses something,
     /// everything else is done.
     pub async fn apply(&mut self, desired: &Desired) -> Result<Report, ApplyError> {
-        let unchanged = |problems| ApplyError { problems, changed: false };
+        let unchanged = |problems| ApplyError {
+            problems,
+            changed: false,
+        };
         let prepared = self.prepare(desired).await.map_err(unchanged)?;
-        let Prepared { wanted, facts, observed, index } = prepared;
+        let Prepared {
+            wanted,
+            facts,
+            observed,
+            index,
+        } = prepared;
         let changes = plan(&wanted, &observed).map_err(|problem| unchanged(vec![problem]))?;
         self.isolate(&changes, &observed);
         let mut executor = Executor {
@@ -187,13 +197,19 @@ impl Dataplane {
             record: &mut self.record,
             index,
             seed: murmur3_32(self.names.table().as_bytes(), 0),
+            inside: BTreeMap::new(),
         };
         let outcome = executor.run(&changes).await;
         self.update_status(desired, &facts, &outcome.problems);
         if !outcome.problems.is_empty() {
-            return Err(ApplyError { problems: outcome.problems, changed: outcome.done > 0 });
+            return Err(ApplyError {
+                problems: outcome.problems,
+                changed: outcome.done > 0,
+            });
         }
-        Ok(Report { changes: outcome.done })
+        Ok(Report {
+            changes: outcome.done,
+        })
     }
 
     /// Listens for changes of the node's own interfaces and addresses: after each, the last desired
@@ -223,9 +239,15 @@ impl Dataplane {
         let node = Node::observe(&self.netlink).await.map_err(problem)?;
         let used = |(_, vtep): &(u32, abi::Vtep)| !vtep.address.is_unspecified();
         let vteps = self.maps.vteps.entries().map_err(problem)?;
-        let vteps = vteps.into_iter().filter(used).map(|(n, vtep)| (n, vtep.address)).collect();
+        let vteps = vteps
+            .into_iter()
+            .filter(used)
+            .map(|(n, vtep)| (n, vtep.address))
+            .collect();
         let vteps = (vteps, self.maps.vteps.capacity());
-        let facts = node.facts(&self.names, &self.record, vteps).map_err(problem)?;
+        let facts = node
+            .facts(&self.names, &self.record, vteps)
+            .map_err(problem)?;
         Ok((node, facts))
     }
 
@@ -237,19 +259,44 @@ impl Dataplane {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let refused = |error: &dyn std::error::Error| one(Problem::from_error(ProblemCode::Refused, error));
-        let pinned = self.programs.pins().pinned_links().map_err(|e| refused(&e))?;
-        let sources = Sources { names: &self.names, node: &node, record: &self.record, pinned };
-        let mut observed = observe::observe(&wanted, sources).await.map_err(|e| refused(&e))?;
+        let refused =
+            |error: &dyn std::error::Error| one(Problem::from_error(ProblemCode::Refused, error));
+        let pinned = self
+            .programs
+            .pins()
+            .pinned_links()
+            .map_err(|e| refused(&e))?;
+        let sources = Sources {
+            names: &self.names,
+            node: &node,
+            record: &self.record,
+            pinned,
+        };
+        let mut observed = observe::observe(&wanted, sources)
+            .await
+            .map_err(|e| refused(&e))?;
         let names = node.names();
         let (tables, places) = self.maps.observe(&names).map_err(|e| refused(&e))?;
         observed.world.tables = tables;
         observed.places = places;
         observed.pick_capacity = self.maps.picks.capacity();
-        self.quarantine.retain(|(since, _)| since.elapsed() < QUARANTINE);
-        observed.quarantine = self.quarantine.iter().map(|(_, range)| range.clone()).collect();
-        let index = names.into_iter().map(|(number, name)| (name, number)).collect();
-        Ok(Prepared { wanted, facts, observed, index })
+        self.quarantine
+            .retain(|(since, _)| since.elapsed() < QUARANTINE);
+        observed.quarantine = self
+            .quarantine
+            .iter()
+            .map(|(_, range)| range.clone())
+            .collect();
+        let index = names
+            .into_iter()
+            .map(|(number, name)| (name, number))
+            .collect();
+        Ok(Prepared {
+            wanted,
+            facts,
+            observed,
+            index,
+        })
     }
 
     /// Keeps the places that the plan frees from being used again at once.
@@ -257,7 +304,8 @@ impl Dataplane {
         let now = Instant::now();
         let mut free = |key: &FrontendKey| {
             let range = observed.places.get(key).map(|place| place.range());
-            self.quarantine.extend(range.filter(|r| !r.is_empty()).map(|range| (now, range)));
+            self.quarantine
+                .extend(range.filter(|r| !r.is_empty()).map(|range| (now, range)));
         };
         for change in changes {
             if let Change::Table(TableChange::PutFrontends(frontends)) = change {
@@ -295,11 +343,16 @@ impl Dataplane {
     }
 
     fn attached(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
-        let mut programs: BTreeMap<&'static str, BTreeSet<String>> =
-            crate::world::Program::ALL.iter().map(|p| (p.name(), BTreeSet::new())).collect();
+        let mut programs: BTreeMap<&'static str, BTreeSet<String>> = crate::world::Program::ALL
+            .iter()
+            .map(|p| (p.name(), BTreeSet::new()))
+            .collect();
         for link in self.programs.pins().pinned_links().unwrap_or_default() {
             let name = crate::watch::link_name(link.ifindex).filter(|_| link.alive);
-            programs.entry(link.program.name()).or_default().extend(name);
+            programs
+                .entry(link.program.name())
+                .or_default()
+                .extend(name);
         }
         programs
     }
@@ -307,14 +360,21 @@ impl Dataplane {
 
 fn check_namespaces(wanted: &World) -> Vec<Problem> {
     let pairs = wanted.pairs.values().map(|pair| pair.namespace.as_path());
-    unusable(pairs.chain(wanted.namespaces.keys().map(PathBuf::as_path)).collect())
+    unusable(
+        pairs
+            .chain(wanted.namespaces.keys().map(PathBuf::as_path))
+            .collect(),
+    )
 }
 
 fn unusable(namespaces: BTreeSet<&Path>) -> Vec<Problem> {
     let needed = "a network namespace bound to this path";
     let problem = |path| {
         let error = Netns::open(path).err()?;
-        Some(Problem { needed: needed.to_owned(), ..Problem::from_error(ProblemCode::Namespace, &error) })
+        Some(Problem {
+            needed: needed.to_owned(),
+            ..Problem::from_error(ProblemCode::Namespace, &error)
+        })
     };
     namespaces.into_iter().filter_map(problem).collect()
 }
@@ -324,11 +384,17 @@ fn problem(error: impl std::error::Error) -> Problem {
 }
 
 fn refused(error: impl std::error::Error) -> OpenError {
-    OpenError { problems: vec![problem(error)] }
+    OpenError {
+        problems: vec![problem(error)],
+    }
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod testing;
 mod watch;
 mod world;
 
-pub use abi::{Algorithm, NetId};
+pub use abi::{Algorithm, FlowState, NetId};
 pub use cleanup::{Cleaned, Cleanup, cleanup};
 pub use desired::*;
 pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings, Status};

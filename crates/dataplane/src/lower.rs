@@ -78,7 +78,12 @@ pub(crate) fn lower(desired: &Desired, facts: &Facts) -> Result<World, Vec<Probl
     let mut world = World {
         tunnel: Some((
             facts.names.tunnel(),
-            Tunnel { port: desired.data_path_port, mtu, up: true, external: true },
+            Tunnel {
+                port: desired.data_path_port,
+                mtu,
+                up: true,
+                external: true,
+            },
         )),
         sysctls: sysctls(desired, facts),
         firewall: firewall(desired, facts),
@@ -87,7 +92,11 @@ pub(crate) fn lower(desired: &Desired, facts: &Facts) -> Result<World, Vec<Probl
     pairs::lower(desired, facts, mtu, &mut world, &mut problems);
     world.hooks = hooks(facts, &world);
     world.tables = tables::lower(desired, facts, mtu, &mut problems);
-    if problems.is_empty() { Ok(world) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(world)
+    } else {
+        Err(problems)
+    }
 }
 
 /// Finds the interface that has the node's underlay address.
@@ -114,20 +123,34 @@ pub(crate) fn underlay(desired: &Desired, facts: &Facts) -> Result<Underlay, Pro
 /// or IPv6 40.
 pub(crate) fn overlay_mtu(underlay: &Underlay) -> u32 {
     let overhead = if underlay.address.is_ipv4() { 50 } else { 70 };
-    underlay.mtu.min(u32::from(u16::MAX)).saturating_sub(overhead)
+    underlay
+        .mtu
+        .min(u32::from(u16::MAX))
+        .saturating_sub(overhead)
 }
 
 fn hooks(facts: &Facts, world: &World) -> BTreeSet<Hook> {
-    let hook = |link: &LinkName, program| Hook { link: LinkRef::Named(link.clone()), program };
+    let hook = |link: &LinkName, program| Hook {
+        link: LinkRef::Named(link.clone()),
+        program,
+    };
     let mut hooks = BTreeSet::new();
-    hooks.extend(world.tunnel.iter().map(|(name, _)| hook(name, Program::FromOverlay)));
+    hooks.extend(
+        world
+            .tunnel
+            .iter()
+            .map(|(name, _)| hook(name, Program::FromOverlay)),
+    );
     for name in world.pairs.keys() {
         hooks.insert(hook(name, Program::FromTask));
         if name.as_str().starts_with(&facts.names.gateway_prefix()) {
             hooks.insert(hook(name, Program::ToTask));
         }
     }
-    let carriers = facts.uplinks.iter().filter(|(_, uplink)| !uplink.addresses.is_empty());
+    let carriers = facts
+        .uplinks
+        .iter()
+        .filter(|(_, uplink)| !uplink.addresses.is_empty());
     hooks.extend(carriers.map(|(name, _)| hook(name, Program::FromUplink)));
     hooks
 }
@@ -155,7 +178,11 @@ fn firewall(desired: &Desired, facts: &Facts) -> Option<Firewall> {
 fn largest_gap(taken: &BTreeSet<u16>) -> (u16, u16) {
     let mut best = (0, 0);
     let mut start = 1024;
-    for end in taken.range(1024..).map(|port| u32::from(*port)).chain([65_536]) {
+    for end in taken
+        .range(1024..)
+        .map(|port| u32::from(*port))
+        .chain([65_536])
+    {
         if end - start > best.1 - best.0 {
             best = (start, end);
         }
@@ -169,7 +196,10 @@ fn sysctls(desired: &Desired, facts: &Facts) -> BTreeMap<String, String> {
     let mut sysctls = BTreeMap::new();
     let mut set = |key: String, value: &str| sysctls.insert(key, value.to_owned());
     set("net/ipv4/ip_forward".to_owned(), "1");
-    set(RESERVED_PORTS.to_owned(), &merge_ports(&facts.reserved_ports, &ports(desired)));
+    set(
+        RESERVED_PORTS.to_owned(),
+        &merge_ports(&facts.reserved_ports, &ports(desired)),
+    );
     if let Some(forwarded) = facts.forwarded_v6 {
         set(FORWARDING_V6.to_owned(), "1");
         // A forwarding node ignores router advertisements unless told to take them all the same.
@@ -188,7 +218,11 @@ pub(crate) const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
 /// Adds ports to a list like "80,1000-1010", in the form in which the kernel prints it.
 fn merge_ports(text: &str, ports: &BTreeSet<u16>) -> String {
     let mut all = ports.clone();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
             all.extend(first..=last);
@@ -202,7 +236,11 @@ fn merge_ports(text: &str, ports: &BTreeSet<u16>) -> String {
         }
     }
     let run = |(first, last): &(u16, u16)| {
-        if first == last { first.to_string() } else { format!("{first}-{last}") }
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        }
     };
     runs.iter().map(run).collect::<Vec<_>>().join(",")
 }
@@ -221,7 +259,10 @@ mod tests {
     #[test]
     fn masquerading_keeps_off_published_ports() {
         assert_eq!(largest_gap(&BTreeSet::new()), (1024, 65_535));
-        assert_eq!(largest_gap(&BTreeSet::from([80, 4789, 8080])), (8081, 65_535));
+        assert_eq!(
+            largest_gap(&BTreeSet::from([80, 4789, 8080])),
+            (8081, 65_535)
+        );
         assert_eq!(largest_gap(&BTreeSet::from([40_000])), (1024, 39_999));
         assert_eq!(largest_gap(&BTreeSet::from([65_535])), (1024, 65_534));
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use abi::{Mac, NetId};
 use abi::hash::murmur3_32;
+use abi::{Mac, NetId};
 
 use crate::world::LinkName;
 
@@ -25,7 +25,10 @@ pub(crate) enum LinkRole {
 impl Names {
     pub(crate) fn new(instance: &str) -> Self {
         let tag = format!("{:06x}", murmur3_32(instance.as_bytes(), 0) >> 8);
-        Self { instance: instance.to_owned(), tag }
+        Self {
+            instance: instance.to_owned(),
+            tag,
+        }
     }
 
     pub(crate) fn tunnel(&self) -> LinkName {
@@ -74,8 +77,12 @@ impl Names {
 pub(crate) fn parse(name: &str) -> Option<(LinkRole, &str)> {
     let (kind, rest) = name.split_at_checked(2)?;
     let (tag, suffix) = rest.split_at_checked(6)?;
-    let hex = tag.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    let coded = suffix.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+    let hex = tag
+        .bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let coded = suffix
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
     let role = match (kind, suffix.len()) {
         ("vx", 0) => LinkRole::Tunnel,
         ("nd", 7) => LinkRole::Attachment,
@@ -121,7 +128,10 @@ mod tests {
         for (name, role) in [
             (names.tunnel(), LinkRole::Tunnel),
             (names.attachment("web-1"), LinkRole::Attachment),
-            (names.gateway(Path::new("/run/netns/q-web-1")), LinkRole::Gateway),
+            (
+                names.gateway(Path::new("/run/netns/q-web-1")),
+                LinkRole::Gateway,
+            ),
         ] {
             assert_eq!(names.role(name.as_str()), Some(role), "{name}");
             assert_eq!(other.role(name.as_str()), None, "{name}");
@@ -130,7 +140,15 @@ mod tests {
 
     #[test]
     fn foreign_names_are_not_ours() {
-        for name in ["eth0", "vx", "vxlan0", "nd012345", "ng012345ABCDEFG", "é", "ndé"] {
+        for name in [
+            "eth0",
+            "vx",
+            "vxlan0",
+            "nd012345",
+            "ng012345ABCDEFG",
+            "é",
+            "ndé",
+        ] {
             assert_eq!(parse(name), None, "{name}");
         }
     }

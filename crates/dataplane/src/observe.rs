@@ -89,13 +89,23 @@ impl Node {
             let foreign = link.kind != Kind::Loopback && names::parse(&link.name).is_none();
             let addresses = self.global_addresses(link.index);
             let name = LinkName::new(&link.name).filter(|_| foreign)?;
-            Some((name, Uplink { mtu: link.mtu, addresses, accepts_ra: false }))
+            Some((
+                name,
+                Uplink {
+                    mtu: link.mtu,
+                    addresses,
+                    accepts_ra: false,
+                },
+            ))
         };
         self.links.iter().filter_map(uplink).collect()
     }
 
     fn global_addresses(&self, index: u32) -> BTreeSet<std::net::IpAddr> {
-        let own = self.addresses.iter().filter(|a| a.index == index && a.global);
+        let own = self
+            .addresses
+            .iter()
+            .filter(|a| a.index == index && a.global);
         own.map(|a| a.address.ip()).collect()
     }
 
@@ -135,8 +145,12 @@ pub(crate) async fn observe(
     let inside = observe_namespaces(wanted, sources.record).await?;
     let mut observed = Observed::default();
     for link in &node.links {
-        let Some(name) = LinkName::new(&link.name) else { continue };
-        let Some(role) = sources.names.role(&link.name) else { continue };
+        let Some(name) = LinkName::new(&link.name) else {
+            continue;
+        };
+        let Some(role) = sources.names.role(&link.name) else {
+            continue;
+        };
         observed.indexes.insert(name.clone(), link.index);
         match role {
             LinkRole::Tunnel => observed.world.tunnel = Some((name, tunnel(link))),
@@ -151,8 +165,10 @@ pub(crate) async fn observe(
     observed.world.hooks = hooks(&sources.pinned, &node.names());
     observed.world.sysctls = node_sysctls(wanted, sources.record)?;
     observed.touched = sources.record.namespaces().keys().cloned().collect();
-    observed.world.namespaces =
-        inside.into_iter().map(|(path, inside)| (path, inside.namespace)).collect();
+    observed.world.namespaces = inside
+        .into_iter()
+        .map(|(path, inside)| (path, inside.namespace))
+        .collect();
     observed.world.firewall = nft::observe(&sources.names.table())?;
     Ok(observed)
 }
@@ -162,7 +178,12 @@ fn tunnel(link: &Link) -> Tunnel {
         Kind::Vxlan { port, external } => (port, external),
         Kind::Loopback | Kind::Veth | Kind::Other => (0, false),
     };
-    Tunnel { port, mtu: link.mtu, up: link.up, external }
+    Tunnel {
+        port,
+        mtu: link.mtu,
+        up: link.up,
+        external,
+    }
 }
 
 /// Finds the other end of a pair; `None` when it is not where it should be.
@@ -173,18 +194,25 @@ fn pair(
     node: &Node,
     inside: &BTreeMap<PathBuf, Inside>,
 ) -> Result<Option<Pair>, SysctlError> {
-    let Some(wanted) = wanted.pairs.get(name) else { return Ok(None) };
-    let Some(inside) = inside.get(&wanted.namespace) else { return Ok(None) };
-    let is_peer = |other: &&Link| {
-        other.kind == Kind::Veth
-            && link.peer == Some(other.index)
-            && other.peer == Some(link.index)
+    let Some(wanted) = wanted.pairs.get(name) else {
+        return Ok(None);
     };
-    let Some(peer) = inside.links.iter().find(is_peer) else { return Ok(None) };
-    let Some(interface) = LinkName::new(&peer.name) else { return Ok(None) };
+    let Some(inside) = inside.get(&wanted.namespace) else {
+        return Ok(None);
+    };
+    let is_peer = |other: &&Link| {
+        other.kind == Kind::Veth && link.peer == Some(other.index) && other.peer == Some(link.index)
+    };
+    let Some(peer) = inside.links.iter().find(is_peer) else {
+        return Ok(None);
+    };
+    let Some(interface) = LinkName::new(&peer.name) else {
+        return Ok(None);
+    };
     let mut near = node.end(link);
     for key in wanted.node.sysctls.keys() {
-        near.sysctls.extend(sysctl::read(&end_sysctl(name, key))?.map(|value| (*key, value)));
+        near.sysctls
+            .extend(sysctl::read(&end_sysctl(name, key))?.map(|value| (*key, value)));
     }
     let mut far = end(peer, &inside.addresses, &inside.neighbours, &inside.routes);
     far.sysctls = inside
@@ -194,7 +222,12 @@ fn pair(
         .map(|((_, key), value)| (*key, value.clone()))
         .collect();
     let namespace = wanted.namespace.clone();
-    Ok(Some(Pair { namespace, interface, node: near, task: far }))
+    Ok(Some(Pair {
+        namespace,
+        interface,
+        node: near,
+        task: far,
+    }))
 }
 
 fn end(
@@ -213,7 +246,11 @@ fn end(
             .filter(|a| here(a.index) && a.global)
             .map(|a| a.address)
             .collect(),
-        routes: routes.iter().filter(|(index, _)| here(*index)).map(|(_, r)| r.clone()).collect(),
+        routes: routes
+            .iter()
+            .filter(|(index, _)| here(*index))
+            .map(|(_, r)| r.clone())
+            .collect(),
         neighbours: neighbours
             .iter()
             .filter(|n| here(n.index))
@@ -233,19 +270,26 @@ fn hooks(pinned: &[PinnedLink], names: &LinkNames) -> BTreeSet<Hook> {
     let hook = |pinned: &PinnedLink| {
         let name = names.get(&pinned.ifindex).filter(|_| pinned.alive);
         let link = name.map_or(LinkRef::Gone(pinned.ifindex), |n| LinkRef::Named(n.clone()));
-        Hook { link, program: pinned.program }
+        Hook {
+            link,
+            program: pinned.program,
+        }
     };
     pinned.iter().map(hook).collect()
 }
 
 fn node_sysctls(wanted: &World, record: &Record) -> Result<BTreeMap<String, String>, SysctlError> {
-    let keys: BTreeSet<&String> = wanted.sysctls.keys().chain(record.node().keys()).collect();
-    read_sysctls(keys)
+    read_sysctls(
+        &wanted
+            .sysctls
+            .keys()
+            .chain(record.node().keys())
+            .cloned()
+            .collect(),
+    )
 }
 
-fn read_sysctls<'a>(
-    keys: impl IntoIterator<Item = &'a String>,
-) -> Result<BTreeMap<String, String>, SysctlError> {
+fn read_sysctls(keys: &BTreeSet<String>) -> Result<BTreeMap<String, String>, SysctlError> {
     let mut values = BTreeMap::new();
     for key in keys {
         values.extend(sysctl::read(key)?.map(|value| (key.clone(), value)));
@@ -283,7 +327,10 @@ async fn observe_namespaces(
             Err(error) => return Err(error.into()),
         };
         let questions = questions(path, wanted, record);
-        inside.insert(path.to_owned(), observe_namespace(&namespace, &questions).await?);
+        inside.insert(
+            path.to_owned(),
+            observe_namespace(&namespace, &questions).await?,
+        );
     }
     Ok(inside)
 }
@@ -291,13 +338,25 @@ async fn observe_namespaces(
 fn questions(path: &Path, wanted: &World, record: &Record) -> Questions {
     let settings = match wanted.namespaces.get(path) {
         Some(namespace) => namespace.sysctls.keys().cloned().collect(),
-        None => record.namespaces().get(path).into_iter().flat_map(|s| s.keys().cloned()).collect(),
+        None => record
+            .namespaces()
+            .get(path)
+            .into_iter()
+            .flat_map(|s| s.keys().cloned())
+            .collect(),
     };
     let pairs = wanted.pairs.values().filter(|pair| pair.namespace == path);
     let ends = pairs.flat_map(|pair| {
-        pair.task.sysctls.keys().map(|key| (pair.interface.clone(), *key))
+        pair.task
+            .sysctls
+            .keys()
+            .map(|key| (pair.interface.clone(), *key))
     });
-    Questions { path: path.to_owned(), settings, ends: ends.collect() }
+    Questions {
+        path: path.to_owned(),
+        settings,
+        ends: ends.collect(),
+    }
 }
 
 async fn observe_namespace(

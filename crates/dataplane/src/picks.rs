@@ -23,8 +23,11 @@ pub(crate) struct Candidate {
 
 /// Builds the table of `algorithm`; empty when nothing may be picked.
 pub(crate) fn table(algorithm: Algorithm, backends: &[Candidate]) -> Vec<u32> {
-    let mut candidates: Vec<Candidate> =
-        backends.iter().copied().filter(|candidate| candidate.weight > 0).collect();
+    let mut candidates: Vec<Candidate> = backends
+        .iter()
+        .copied()
+        .filter(|candidate| candidate.weight > 0)
+        .collect();
     candidates.sort_unstable();
     candidates.dedup_by_key(|candidate| candidate.id);
     if candidates.is_empty() {
@@ -54,12 +57,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidates(ids: &[u32]) -> Vec<Candidate> {
-        ids.iter().map(|id| Candidate { id: *id, weight: 1 }).collect()
+        ids.iter()
+            .map(|id| Candidate { id: *id, weight: 1 })
+            .collect()
     }
 
     #[test]
     fn nothing_to_pick_from_is_an_empty_table() {
-        for algorithm in [Algorithm::RoundRobin, Algorithm::SourceHash, Algorithm::Maglev] {
+        for algorithm in [
+            Algorithm::RoundRobin,
+            Algorithm::SourceHash,
+            Algorithm::Maglev,
+        ] {
             assert!(table(algorithm, &[]).is_empty());
             assert!(table(algorithm, &[Candidate { id: 1, weight: 0 }]).is_empty());
         }
@@ -69,7 +78,10 @@ mod tests {
     fn source_hash_deals_by_weight() {
         let table = table(
             Algorithm::SourceHash,
-            &[Candidate { id: 5, weight: 3 }, Candidate { id: 6, weight: 1 }],
+            &[
+                Candidate { id: 5, weight: 3 },
+                Candidate { id: 6, weight: 1 },
+            ],
         );
         assert_eq!(table.len(), 256);
         assert_eq!(table[..5], [5, 5, 5, 6, 5]);

@@ -67,8 +67,16 @@ impl Observed {
             })
             .collect();
         tables.addresses.values_mut().for_each(forget);
-        tables.endpoints.values_mut().filter_map(|e| e.link.as_mut()).for_each(forget);
-        tables.settings.iter_mut().filter_map(|s| s.link.as_mut()).for_each(forget);
+        tables
+            .endpoints
+            .values_mut()
+            .filter_map(|e| e.link.as_mut())
+            .for_each(forget);
+        tables
+            .settings
+            .iter_mut()
+            .filter_map(|s| s.link.as_mut())
+            .for_each(forget);
         observed
     }
 }
@@ -97,7 +105,11 @@ pub(crate) enum Change {
     /// Removes a routing rule in a task's namespace.
     RemoveRule { namespace: PathBuf, rule: Rule },
     /// Sets a setting of a task's namespace, after its present value has been recorded.
-    SetNamespaceSysctl { namespace: PathBuf, key: String, value: String },
+    SetNamespaceSysctl {
+        namespace: PathBuf,
+        key: String,
+        value: String,
+    },
     /// Gives the recorded settings of a task's namespace back, and forgets it.
     RestoreNamespace { namespace: PathBuf },
     /// Replaces the nftables table as a whole, atomically.
@@ -125,7 +137,10 @@ pub(crate) struct EndRef {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
     Node,
-    Task { namespace: PathBuf, interface: LinkName },
+    Task {
+        namespace: PathBuf,
+        interface: LinkName,
+    },
 }
 
 /// A change of one end of a pair.
@@ -159,3 +174,8 @@ pub(crate) fn plan(wanted: &World, observed: &Observed) -> Result<Vec<Change>, P
     changes.extend(links.removal);
     Ok(changes)
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,11 @@ pub enum ProblemCode {
 
 impl Problem {
     pub(crate) fn new(code: ProblemCode, message: String, needed: impl Into<String>) -> Self {
-        Self { code, message, needed: needed.into() }
+        Self {
+            code,
+            message,
+            needed: needed.into(),
+        }
     }
 
     /// Describes an error with its causes.

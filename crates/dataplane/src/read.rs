@@ -92,14 +92,23 @@ impl Dataplane {
     /// When the kernel refuses.
     pub fn flows(&self) -> Result<Vec<Flow>, ReadError> {
         let now = now_ns();
-        let backends: Backends = self.maps.backends.entries().map_err(failure)?.into_iter().collect();
+        let backends: Backends = self
+            .maps
+            .backends
+            .entries()
+            .map_err(failure)?
+            .into_iter()
+            .collect();
         let vteps = self.maps.vteps.entries().map_err(failure)?.into_iter();
         let vteps: Vteps = vteps
             .filter(|(_, vtep)| !vtep.address.is_unspecified())
             .map(|(number, vtep)| (number, vtep.address.into()))
             .collect();
         let flows = self.maps.live_flows(now).map_err(failure)?;
-        Ok(flows.iter().map(|(key, flow)| describe(key, flow, (&backends, &vteps), now)).collect())
+        Ok(flows
+            .iter()
+            .map(|(key, flow)| describe(key, flow, (&backends, &vteps), now))
+            .collect())
     }
 
     /// Every reason for drops, in the order of their numbers, also those that never occurred.
@@ -115,7 +124,10 @@ impl Dataplane {
             drops.push(Drop {
                 reason: *reason,
                 count: cpus.iter().map(|counter| counter.count).sum(),
-                last: self.last_samples.get(reason).map(|sample| describe_sample(sample, now)),
+                last: self
+                    .last_samples
+                    .get(reason)
+                    .map(|sample| describe_sample(sample, now)),
             });
         }
         Ok(drops)
@@ -170,7 +182,11 @@ fn describe(
         (client, socket(flow.peer, flow.peer_port), Some(server))
     } else {
         let backend = known.map(|backend| {
-            let port = if backend.port == 0 { key.server_port } else { backend.port };
+            let port = if backend.port == 0 {
+                key.server_port
+            } else {
+                backend.port
+            };
             socket(backend.address, port)
         });
         (socket(key.client, key.client_port), server, backend)
@@ -229,7 +245,11 @@ mod tests {
             side: Side::Forward as u8,
             reserved: 0,
         };
-        let flow = abi::Flow { backend: 3, last_ns: 1_000_000_000, ..abi::Flow::default() };
+        let flow = abi::Flow {
+            backend: 3,
+            last_ns: 1_000_000_000,
+            ..abi::Flow::default()
+        };
         let backend = abi::Backend {
             address: "10.255.0.2".parse::<IpAddr>().unwrap().into(),
             vtep: 2,

@@ -54,7 +54,11 @@ impl Record {
         };
         match contents {
             Ok(contents) => Ok(Self { path, contents }),
-            Err(source) => Err(RecordError { action: "read", path, source }),
+            Err(source) => Err(RecordError {
+                action: "read",
+                path,
+                source,
+            }),
         }
     }
 
@@ -84,7 +88,12 @@ impl Record {
         key: &str,
         value: &str,
     ) -> Result<(), RecordError> {
-        if self.contents.namespaces.get(namespace).is_some_and(|known| known.contains_key(key)) {
+        if self
+            .contents
+            .namespaces
+            .get(namespace)
+            .is_some_and(|known| known.contains_key(key))
+        {
             return Ok(());
         }
         self.change(|contents| {
@@ -113,9 +122,11 @@ impl Record {
     /// Removes the file: everything has been given back.
     pub(crate) fn remove(self) -> Result<(), RecordError> {
         match fs::remove_file(&self.path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RecordError { action: "remove", path: self.path, source })
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RecordError {
+                action: "remove",
+                path: self.path,
+                source,
+            }),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -161,7 +172,12 @@ mod tests {
         record.keep("net/ipv4/ip_forward", "1").unwrap();
         assert_eq!(record.node()["net/ipv4/ip_forward"], "0");
         record.forget_namespace(Path::new("/run/netns/a")).unwrap();
-        assert!(Record::open(directory.path()).unwrap().namespaces().is_empty());
+        assert!(
+            Record::open(directory.path())
+                .unwrap()
+                .namespaces()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -95,7 +95,10 @@ impl NamesLink for Settings {
     }
 
     fn with_ifindex(self, ifindex: u32) -> Self {
-        Self { vxlan_ifindex: ifindex, ..self }
+        Self {
+            vxlan_ifindex: ifindex,
+            ..self
+        }
     }
 }
 

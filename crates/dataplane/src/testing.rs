@@ -21,14 +21,21 @@ pub(crate) fn in_node<F: Future<Output = ()>>(
     }
     let thread = std::thread::spawn(move || {
         enter_new(UnshareFlags::NEWNET | UnshareFlags::NEWNS);
-        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .unwrap();
         run("ip link set lo up");
         run("ip link add eth0 type veth peer name wire");
         run(&format!("ip address add {address} dev eth0"));
         run("ip link set eth0 up");
         run("ip link set wire up");
         let directory = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(test(directory.path().to_owned()));
         let _ = rustix::mount::unmount(
             directory.path().join("bpf"),
@@ -56,11 +63,17 @@ impl Namespace {
             enter_new(UnshareFlags::NEWNET);
             let pid = rustix::process::getpid().as_raw_nonzero();
             let tid = rustix::thread::gettid().as_raw_nonzero();
-            sender.send(PathBuf::from(format!("/proc/{pid}/task/{tid}/ns/net"))).unwrap();
+            sender
+                .send(PathBuf::from(format!("/proc/{pid}/task/{tid}/ns/net")))
+                .unwrap();
             let _ = stopped.recv();
         });
         let path = receiver.recv().unwrap();
-        Self { path, stop: Some(stop), thread: Some(thread) }
+        Self {
+            path,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -85,7 +98,10 @@ impl Drop for Namespace {
 /// Runs a command in the calling thread's namespaces and returns what it prints.
 pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command}: {text}");
     String::from_utf8_lossy(&output.stdout).into_owned()

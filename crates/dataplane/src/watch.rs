@@ -21,7 +21,11 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn open(netlink: Netlink) -> Result<Self, NetlinkError> {
-        Ok(Self { watch: Watch::open()?, netlink, last: None })
+        Ok(Self {
+            watch: Watch::open()?,
+            netlink,
+            last: None,
+        })
     }
 
     /// Waits until the node's interfaces or addresses are other ones than at the last return; what

@@ -174,8 +174,12 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::FromTask, Self::ToTask, Self::FromOverlay, Self::FromUplink];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::FromTask,
+        Self::ToTask,
+        Self::FromOverlay,
+        Self::FromUplink,
+    ];
 
     /// The program's name in the object file, in pins and in listings.
     pub(crate) const fn name(self) -> &'static str {

@@ -1,6 +1,5 @@
 //! Against the real kernel, in namespaces that vanish with their threads. Needs root.
 
-
 use abi::{Algorithm, NetId};
 
 use super::*;
@@ -27,7 +26,10 @@ fn desired(tasks: &[&Namespace]) -> Desired {
         address: "192.0.2.1".parse().unwrap(),
         data_path_port: 4789,
         ingress: Some(INGRESS),
-        gateway_blocks: vec!["172.30.1.0/24".parse().unwrap(), "fd00:6e::/64".parse().unwrap()],
+        gateway_blocks: vec![
+            "172.30.1.0/24".parse().unwrap(),
+            "fd00:6e::/64".parse().unwrap(),
+        ],
         vteps: BTreeSet::from(["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()]),
         networks: BTreeMap::from([(
             NET,
@@ -51,16 +53,32 @@ fn desired(tasks: &[&Namespace]) -> Desired {
         add_task(&mut desired, task, number);
     }
     let backends: Vec<u32> = desired.backends.keys().copied().collect();
-    let service = |algorithm| Service { id: 7, algorithm, backends: backends.clone() };
-    for (port, algorithm) in
-        [(80, Algorithm::RoundRobin), (81, Algorithm::SourceHash), (82, Algorithm::Maglev)]
-    {
+    let service = |algorithm| Service {
+        id: 7,
+        algorithm,
+        backends: backends.clone(),
+    };
+    for (port, algorithm) in [
+        (80, Algorithm::RoundRobin),
+        (81, Algorithm::SourceHash),
+        (82, Algorithm::Maglev),
+    ] {
         let address = "10.0.1.100".parse().unwrap();
-        let frontend = Frontend { net: NET, address, port: Some((port, 6)) };
+        let frontend = Frontend {
+            net: NET,
+            address,
+            port: Some((port, 6)),
+        };
         desired.services.insert(frontend, service(algorithm));
     }
-    let published = Published { address: "0.0.0.0".parse().unwrap(), port: 8080, protocol: 6 };
-    desired.published.insert(published, service(Algorithm::Maglev));
+    let published = Published {
+        address: "0.0.0.0".parse().unwrap(),
+        port: 8080,
+        protocol: 6,
+    };
+    desired
+        .published
+        .insert(published, service(Algorithm::Maglev));
     desired
 }
 
@@ -83,11 +101,15 @@ fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
     );
     for address in [address, v6] {
         let location = Location::Attachment(name.clone());
-        desired.endpoints.insert((NET, address), Endpoint { location });
+        desired
+            .endpoints
+            .insert((NET, address), Endpoint { location });
     }
     let ingress: IpAddr = format!("10.255.0.{number}").parse().unwrap();
     let location = Location::Gateway(namespace.clone());
-    desired.endpoints.insert((INGRESS, ingress), Endpoint { location });
+    desired
+        .endpoints
+        .insert((INGRESS, ingress), Endpoint { location });
     desired.gateways.insert(
         namespace,
         Gateway {
@@ -101,7 +123,12 @@ fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
     );
     desired.backends.insert(
         u32::from(number),
-        Backend { net: NET, address, port: 8080, weight: 1 },
+        Backend {
+            net: NET,
+            address,
+            port: 8080,
+            weight: 1,
+        },
     );
 }
 
@@ -151,7 +178,10 @@ fn cleanup_leaves_nothing() {
         let settings = settings(&directory);
         let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
         dataplane.apply(&desired(&[&task])).await.unwrap();
-        assert_eq!(task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(), "0");
+        assert_eq!(
+            task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(),
+            "0"
+        );
         dataplane.close();
 
         let mut wanted = Cleanup {
@@ -168,11 +198,20 @@ fn cleanup_leaves_nothing() {
 
         assert_eq!(run("ip -o link"), links);
         assert_eq!(task.run("ip rule list"), rules);
-        assert_eq!(task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(), "2");
-        assert_eq!(run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding"), forwarding);
+        assert_eq!(
+            task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(),
+            "2"
+        );
+        assert_eq!(
+            run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding"),
+            forwarding
+        );
         assert_eq!(run("nft list tables"), "");
         let pins = std::fs::read_dir(&settings.bpffs).unwrap().flatten();
-        assert!(pins.into_iter().all(|pin| !pin.file_name().to_string_lossy().contains("netd")));
+        assert!(
+            pins.into_iter()
+                .all(|pin| !pin.file_name().to_string_lossy().contains("netd"))
+        );
         assert_eq!(std::fs::read_dir(&settings.state_dir).unwrap().count(), 0);
     });
 }
@@ -187,7 +226,13 @@ fn unknown_namespace_changes_nothing() {
         let before = run("ip -o link");
         let error = dataplane.apply(&wanted).await.unwrap_err();
         assert!(!error.changed);
-        assert!(error.problems.iter().any(|p| p.code == ProblemCode::Namespace), "{error}");
+        assert!(
+            error
+                .problems
+                .iter()
+                .any(|p| p.code == ProblemCode::Namespace),
+            "{error}"
+        );
         assert_eq!(run("ip -o link"), before);
     });
 }

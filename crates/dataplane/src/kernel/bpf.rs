@@ -9,6 +9,6 @@ mod table;
 
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use flows::now_ns;
-pub(crate) use object::{LoadError, Maps, Programs, Samples, load};
+pub(crate) use object::{Maps, Programs, Samples, load};
 pub(crate) use pins::{PinError, PinnedLink, Pins, mount_bpffs};
-pub(crate) use table::{CpuTable, Plain, Table, TableError};
+pub(crate) use table::TableError;

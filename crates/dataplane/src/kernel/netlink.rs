@@ -38,7 +38,11 @@ pub(crate) struct NetlinkError {
 
 impl NetlinkError {
     fn new(action: &'static str, object: impl Display, error: rtnetlink::Error) -> Self {
-        Self { action, object: object.to_string(), source: to_io(error) }
+        Self {
+            action,
+            object: object.to_string(),
+            source: to_io(error),
+        }
     }
 
     /// Whether the object to be removed is not there (any more).
@@ -53,9 +57,12 @@ impl NetlinkError {
 impl Netlink {
     /// Connects to the namespace of the process. Must be called inside a tokio runtime.
     pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| {
-            NetlinkError { action: "open", object: "netlink socket".to_owned(), source }
-        })?;
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|source| NetlinkError {
+                action: "open",
+                object: "netlink socket".to_owned(),
+                source,
+            })?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
@@ -71,10 +78,10 @@ impl Netlink {
 }
 
 fn to_io(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
+    if let rtnetlink::Error::NetlinkError(message) = &error {
+        return message.to_io();
     }
+    io::Error::other(error)
 }
 
 /// Collects the answers to a dump. The kernel marks one that was disturbed by a change, and may

@@ -95,7 +95,11 @@ fn ruleset(firewall: &Firewall) -> Value {
         let (first, last) = firewall.ports;
         let ports = json!({"masquerade": {"port": {"range": [first, last]}}});
         let with_ports = matches.iter().cloned().chain([ported, ports]).collect();
-        let without = matches.iter().cloned().chain([json!({"masquerade": null})]).collect();
+        let without = matches
+            .iter()
+            .cloned()
+            .chain([json!({"masquerade": null})])
+            .collect();
         commands.push(rule("postrouting", with_ports));
         commands.push(rule("postrouting", without));
     }
@@ -135,7 +139,10 @@ fn read(table: &str, answer: &Value) -> Firewall {
     };
     let mut plain = BTreeSet::new();
     for rule in items(answer, "rule") {
-        let expression = rule["expr"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let expression = rule["expr"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let source = expression.iter().find_map(read_source);
         for part in expression {
             if let Some(range) = part["masquerade"]["port"]["range"].as_array() {
@@ -167,7 +174,10 @@ fn read_prefix(part: &Value) -> Option<String> {
 }
 
 fn read_port(value: Option<&Value>) -> u16 {
-    value.and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok()).unwrap_or_default()
+    value
+        .and_then(Value::as_u64)
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or_default()
 }
 
 fn read_dropping(answer: &Value) -> Vec<DroppingChain> {
@@ -176,20 +186,29 @@ fn read_dropping(answer: &Value) -> Vec<DroppingChain> {
         .filter_map(|chain| {
             let hook = chain["hook"].as_str()?;
             let name = ["family", "table", "name"].map(|key| chain[key].as_str().unwrap_or("?"));
-            matches!(hook, "forward" | "input")
-                .then(|| DroppingChain { hook: hook.to_owned(), name: name.join(" ") })
+            matches!(hook, "forward" | "input").then(|| DroppingChain {
+                hook: hook.to_owned(),
+                name: name.join(" "),
+            })
         })
         .collect()
 }
 
 /// The objects of one kind in an answer.
 fn items<'a>(answer: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    let all = answer["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let all = answer["nftables"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     all.iter().filter_map(move |item| item.get(kind))
 }
 
 fn list(arguments: &[&str]) -> Result<Value, NftError> {
-    let output = Command::new("nft").arg("-j").args(arguments).output().map_err(NftError::Run)?;
+    let output = Command::new("nft")
+        .arg("-j")
+        .args(arguments)
+        .output()
+        .map_err(NftError::Run)?;
     let output = accepted(output)?;
     serde_json::from_slice(&output).map_err(NftError::Answer)
 }
@@ -203,7 +222,9 @@ fn submit(ruleset: &Value) -> Result<(), NftError> {
         .spawn()
         .map_err(NftError::Run)?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(ruleset.to_string().as_bytes()).map_err(NftError::Run)?;
+        input
+            .write_all(ruleset.to_string().as_bytes())
+            .map_err(NftError::Run)?;
     }
     accepted(child.wait_with_output().map_err(NftError::Run)?).map(drop)
 }
@@ -213,5 +234,7 @@ fn accepted(output: Output) -> Result<Vec<u8>, NftError> {
         return Ok(output.stdout);
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    Err(NftError::Refused(text.lines().next().unwrap_or_default().to_owned()))
+    Err(NftError::Refused(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
 }

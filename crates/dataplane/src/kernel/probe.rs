@@ -7,8 +7,11 @@ use crate::kernel::nft;
 use crate::problem::{Problem, ProblemCode};
 
 /// Capabilities by their bit in /proc/self/status, from linux/capability.h.
-const CAPABILITIES: [(u32, &str); 3] =
-    [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (39, "CAP_BPF")];
+const CAPABILITIES: [(u32, &str); 3] = [
+    (12, "CAP_NET_ADMIN"),
+    (21, "CAP_SYS_ADMIN"),
+    (39, "CAP_BPF"),
+];
 
 /// The first kernel with tcx links.
 const KERNEL: (u32, u32) = (6, 6);
@@ -32,9 +35,11 @@ pub(crate) fn missing() -> Vec<Problem> {
 pub(crate) fn obstacles() -> Vec<Problem> {
     let mut problems = Vec::new();
     match nft::dropping_chains() {
-        Ok(chains) => problems.extend(chains.into_iter().map(|chain| {
-            foreign(&chain.hook, &format!("nftables chain {}", chain.name))
-        })),
+        Ok(chains) => problems.extend(
+            chains
+                .into_iter()
+                .map(|chain| foreign(&chain.hook, &format!("nftables chain {}", chain.name))),
+        ),
         Err(error) => problems.push(Problem::new(
             ProblemCode::Tool,
             Problem::from_error(ProblemCode::Tool, &error).message,
@@ -45,7 +50,8 @@ pub(crate) fn obstacles() -> Vec<Problem> {
         ("/proc/net/ip_tables_names", "iptables-legacy"),
         ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
     ] {
-        let filter = fs::read_to_string(names).is_ok_and(|text| text.lines().any(|l| l == "filter"));
+        let filter =
+            fs::read_to_string(names).is_ok_and(|text| text.lines().any(|l| l == "filter"));
         if filter {
             problems.extend(legacy(tool));
         }
@@ -56,7 +62,9 @@ pub(crate) fn obstacles() -> Vec<Problem> {
 fn privileges(problems: &mut Vec<Problem>) {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let bits = effective
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0);
     for (bit, name) in CAPABILITIES {
         if bits & (1 << bit) == 0 {
             problems.push(Problem::new(
@@ -105,9 +113,15 @@ fn legacy(tool: &str) -> Vec<Problem> {
 
 fn foreign(hook: &str, name: &str) -> Problem {
     let (what, needed) = if hook == "forward" {
-        ("forwarded packets: tasks cannot reach the outside", "accept interfaces ng* in it")
+        (
+            "forwarded packets: tasks cannot reach the outside",
+            "accept interfaces ng* in it",
+        )
     } else {
-        ("received packets: tunnels may not reach this node", "accept the data-path port in it")
+        (
+            "received packets: tunnels may not reach this node",
+            "accept the data-path port in it",
+        )
     };
     let message = format!("{name} drops {what}");
     Problem::new(ProblemCode::ForeignFirewall, message, needed)

@@ -19,7 +19,11 @@ pub(crate) fn read(key: &str) -> Result<Option<String>, SysctlError> {
     match fs::read_to_string(path(key)) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SysctlError { action: "read", key: key.to_owned(), source }),
+        Err(source) => Err(SysctlError {
+            action: "read",
+            key: key.to_owned(),
+            source,
+        }),
     }
 }
 

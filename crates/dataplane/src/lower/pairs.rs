@@ -45,7 +45,9 @@ pub(super) fn lower(
             world.pairs.insert(facts.names.gateway(namespace), pair);
         }
         if !gateway.ingress.is_empty() {
-            world.namespaces.insert(namespace.clone(), ingress_namespace(gateway));
+            world
+                .namespaces
+                .insert(namespace.clone(), ingress_namespace(gateway));
         }
     }
     let pairs = desired.attachments.len() + desired.gateways.len();
@@ -72,7 +74,9 @@ fn interface(name: &str, problems: &mut Vec<Problem>) -> Option<LinkName> {
 
 fn attachment_mtu(desired: &Desired, attachment: &Attachment, mtu: u32) -> u32 {
     let network = desired.networks.get(&attachment.net);
-    network.and_then(|network| network.mtu).map_or(mtu, |bound| mtu.min(bound.into()))
+    network
+        .and_then(|network| network.mtu)
+        .map_or(mtu, |bound| mtu.min(bound.into()))
 }
 
 fn attachment_pair(name: &str, attachment: &Attachment, interface: LinkName, mtu: u32) -> Pair {
@@ -94,8 +98,13 @@ fn attachment_pair(name: &str, attachment: &Attachment, interface: LinkName, mtu
 
 fn gateway_pair(namespace: &Path, gateway: &Gateway, interface: LinkName, mtu: u32) -> Pair {
     let mac = mac_of(NetId::GATEWAY, &namespace.to_string_lossy());
-    let addresses: BTreeSet<IpNetwork> =
-        gateway.addresses.iter().chain(&gateway.ingress).copied().map(IpNetwork::from).collect();
+    let addresses: BTreeSet<IpNetwork> = gateway
+        .addresses
+        .iter()
+        .chain(&gateway.ingress)
+        .copied()
+        .map(IpNetwork::from)
+        .collect();
     let mut task = End {
         mac,
         mtu,
@@ -106,21 +115,40 @@ fn gateway_pair(namespace: &Path, gateway: &Gateway, interface: LinkName, mtu: u
         ..End::default()
     };
     task.sysctls.insert("ipv4/rp_filter", "0".to_owned());
-    task.routes.extend(gateway.addresses.iter().map(|address| Route {
-        source: Some(*address),
-        ..default_route(MAIN, *address)
-    }));
-    task.routes.extend(gateway.ingress.iter().map(|address| default_route(INGRESS, *address)));
+    task.routes
+        .extend(gateway.addresses.iter().map(|address| Route {
+            source: Some(*address),
+            ..default_route(MAIN, *address)
+        }));
+    task.routes.extend(
+        gateway
+            .ingress
+            .iter()
+            .map(|address| default_route(INGRESS, *address)),
+    );
     let node = End {
         routes: gateway.addresses.iter().copied().map(host_route).collect(),
-        neighbours: gateway.addresses.iter().map(|address| (*address, mac)).collect(),
+        neighbours: gateway
+            .addresses
+            .iter()
+            .map(|address| (*address, mac))
+            .collect(),
         ..node_end(mtu)
     };
-    Pair { namespace: namespace.to_owned(), interface, node, task }
+    Pair {
+        namespace: namespace.to_owned(),
+        interface,
+        node,
+        task,
+    }
 }
 
 fn ingress_namespace(gateway: &Gateway) -> Namespace {
-    let rule = |from: &IpAddr| Rule { from: *from, table: INGRESS, priority: INGRESS_PRIORITY };
+    let rule = |from: &IpAddr| Rule {
+        from: *from,
+        table: INGRESS,
+        priority: INGRESS_PRIORITY,
+    };
     Namespace {
         rules: gateway.ingress.iter().map(rule).collect(),
         // The stricter of this and the interface's own setting counts.
@@ -129,12 +157,21 @@ fn ingress_namespace(gateway: &Gateway) -> Namespace {
 }
 
 fn node_end(mtu: u32) -> End {
-    End { mac: ROUTER_MAC, mtu, up: true, sysctls: quiet_sysctls(), ..End::default() }
+    End {
+        mac: ROUTER_MAC,
+        mtu,
+        up: true,
+        sysctls: quiet_sysctls(),
+        ..End::default()
+    }
 }
 
 /// No address of the kernel's own making, and no router but the one we set.
 fn quiet_sysctls() -> BTreeMap<&'static str, String> {
-    BTreeMap::from([("ipv6/accept_ra", "0".to_owned()), ("ipv6/addr_gen_mode", "1".to_owned())])
+    BTreeMap::from([
+        ("ipv6/accept_ra", "0".to_owned()),
+        ("ipv6/addr_gen_mode", "1".to_owned()),
+    ])
 }
 
 fn task_sysctls(addresses: &BTreeSet<IpNetwork>) -> BTreeMap<&'static str, String> {
@@ -152,9 +189,19 @@ fn default_route(table: u32, like: IpAddr) -> Route {
         IpAddr::V6(_) => (Ipv6Addr::UNSPECIFIED.into(), NEXT_HOP_V6),
     };
     let destination = IpNetwork::new(any, 0).expect("zero is a prefix length of both families");
-    Route { table, destination, gateway: Some(gateway), source: None }
+    Route {
+        table,
+        destination,
+        gateway: Some(gateway),
+        source: None,
+    }
 }
 
 fn host_route(address: IpAddr) -> Route {
-    Route { table: MAIN, destination: address.into(), gateway: None, source: None }
+    Route {
+        table: MAIN,
+        destination: address.into(),
+        gateway: None,
+        source: None,
+    }
 }

@@ -25,15 +25,25 @@ pub(super) fn lower(
     if vteps.len() > facts.vtep_capacity as usize {
         problems.push(Problem::new(
             ProblemCode::Desired,
-            format!("{} nodes are more than the table of nodes holds", vteps.len()),
+            format!(
+                "{} nodes are more than the table of nodes holds",
+                vteps.len()
+            ),
             format!("at most {}", facts.vtep_capacity),
         ));
     }
     let lowering = Lowering {
         desired,
         facts,
-        numbers: vteps.iter().map(|(number, address)| (*address, *number)).collect(),
-        backing: desired.backends.values().map(|b| (b.net, b.address)).collect(),
+        numbers: vteps
+            .iter()
+            .map(|(number, address)| (*address, *number))
+            .collect(),
+        backing: desired
+            .backends
+            .values()
+            .map(|b| (b.net, b.address))
+            .collect(),
     };
     let settings = Settings {
         ingress_net: desired.ingress.unwrap_or_default(),
@@ -45,8 +55,15 @@ pub(super) fn lower(
     let tunnel = Some(LinkRef::Named(facts.names.tunnel()));
     let frontends = lowering.frontends();
     Tables {
-        settings: Some(Local { link: tunnel, value: settings }),
-        networks: desired.networks.iter().map(|(net, n)| (*net, network(n))).collect(),
+        settings: Some(Local {
+            link: tunnel,
+            value: settings,
+        }),
+        networks: desired
+            .networks
+            .iter()
+            .map(|(net, n)| (*net, network(n)))
+            .collect(),
         ifaces: lowering.ifaces(),
         addresses: own_addresses(facts),
         endpoints: lowering.endpoints(problems),
@@ -70,8 +87,11 @@ fn number_vteps(desired: &Desired, facts: &Facts) -> BTreeMap<u32, Address> {
         .map(|(number, address)| (*number, *address))
         .collect();
     vteps.insert(0, own);
-    let numbered: BTreeSet<Address> =
-        vteps.iter().filter(|(number, _)| **number != 0).map(|(_, address)| *address).collect();
+    let numbered: BTreeSet<Address> = vteps
+        .iter()
+        .filter(|(number, _)| **number != 0)
+        .map(|(_, address)| *address)
+        .collect();
     let mut number = 1;
     for address in wanted.difference(&numbered) {
         while vteps.contains_key(&number) || facts.vteps.contains_key(&number) {
@@ -83,15 +103,26 @@ fn number_vteps(desired: &Desired, facts: &Facts) -> BTreeMap<u32, Address> {
 }
 
 fn network(network: &crate::desired::Network) -> Network {
-    let gateways: Vec<IpAddr> = network.subnets.iter().map(|(_, gateway)| *gateway).collect();
+    let gateways: Vec<IpAddr> = network
+        .subnets
+        .iter()
+        .map(|(_, gateway)| *gateway)
+        .collect();
     let (gateway_v4, gateway_v6) = by_family(&gateways);
-    Network { gateway_v4, gateway_v6 }
+    Network {
+        gateway_v4,
+        gateway_v6,
+    }
 }
 
 /// The first address of each family, or unspecified.
 fn by_family(addresses: &[IpAddr]) -> (Address, Address) {
     let first = |wanted: fn(&IpAddr) -> bool| {
-        addresses.iter().copied().find(wanted).map_or(Address::UNSPECIFIED, Address::from)
+        addresses
+            .iter()
+            .copied()
+            .find(wanted)
+            .map_or(Address::UNSPECIFIED, Address::from)
     };
     (first(IpAddr::is_ipv4), first(IpAddr::is_ipv6))
 }
@@ -152,12 +183,17 @@ impl Lowering<'_> {
 
     /// `flag`, if one of the addresses stands behind some service.
     fn backs(&self, net: NetId, addresses: &[IpAddr], flag: u32) -> u32 {
-        let backs = addresses.iter().any(|address| self.backing.contains(&(net, *address)));
+        let backs = addresses
+            .iter()
+            .any(|address| self.backing.contains(&(net, *address)));
         if backs { flag } else { 0 }
     }
 
     fn endpoints(&self, problems: &mut Vec<Problem>) -> BTreeMap<EndpointKey, Local<Endpoint>> {
-        let key = |net, address: IpAddr| EndpointKey { net, address: address.into() };
+        let key = |net, address: IpAddr| EndpointKey {
+            net,
+            address: address.into(),
+        };
         let mut endpoints = BTreeMap::new();
         for (frontend, service) in &self.desired.services {
             let vip = endpoints
@@ -193,16 +229,22 @@ impl Lowering<'_> {
         let (link, mac, vtep) = match at {
             Location::Attachment(name) => {
                 let attachment = self.desired.attachments.get(name)?;
-                (Some(names.attachment(name)), mac_of(attachment.net, name), 0)
+                (
+                    Some(names.attachment(name)),
+                    mac_of(attachment.net, name),
+                    0,
+                )
             }
             Location::Gateway(namespace) => {
                 self.desired.gateways.get(namespace)?;
                 let mac = mac_of(NetId::GATEWAY, &namespace.to_string_lossy());
                 (Some(names.gateway(namespace)), mac, 0)
             }
-            Location::Node(node) => {
-                (None, abi::Mac::default(), *self.numbers.get(&Address::from(*node))?)
-            }
+            Location::Node(node) => (
+                None,
+                abi::Mac::default(),
+                *self.numbers.get(&Address::from(*node))?,
+            ),
         };
         let backs = self.backing.contains(&(net, address));
         let value = Endpoint {
@@ -212,7 +254,10 @@ impl Lowering<'_> {
             kind: EndpointKind::Task as u8,
             flags: if backs { endpoint::BACKS } else { 0 },
         };
-        Some(Local { link: link.map(LinkRef::Named), value })
+        Some(Local {
+            link: link.map(LinkRef::Named),
+            value,
+        })
     }
 
     fn backends(&self, problems: &mut Vec<Problem>) -> BTreeMap<u32, Backend> {
@@ -254,11 +299,17 @@ impl Lowering<'_> {
     }
 
     fn weight(&self, id: u32) -> u16 {
-        self.desired.backends.get(&id).map_or(0, |backend| backend.weight)
+        self.desired
+            .backends
+            .get(&id)
+            .map_or(0, |backend| backend.weight)
     }
 
     fn balance(&self, service: &Service) -> Balance {
-        let candidate = |id: &u32| Candidate { id: *id, weight: self.weight(*id) };
+        let candidate = |id: &u32| Candidate {
+            id: *id,
+            weight: self.weight(*id),
+        };
         let candidates: Vec<Candidate> = service.backends.iter().map(candidate).collect();
         Balance {
             service: service.id,
@@ -270,20 +321,45 @@ impl Lowering<'_> {
 
 /// An address that every node answers for.
 fn nowhere(kind: EndpointKind) -> Local<Endpoint> {
-    Local { link: None, value: Endpoint { kind: kind as u8, ..Endpoint::default() } }
+    Local {
+        link: None,
+        value: Endpoint {
+            kind: kind as u8,
+            ..Endpoint::default()
+        },
+    }
 }
 
 fn dangling(what: &str) -> Problem {
-    Problem::new(ProblemCode::Desired, format!("{what} is at a place that does not exist"), "")
+    Problem::new(
+        ProblemCode::Desired,
+        format!("{what} is at a place that does not exist"),
+        "",
+    )
 }
 
 fn service_key(frontend: &Frontend) -> FrontendKey {
     let (port, protocol) = frontend.port.unwrap_or((0, 0));
     let address = frontend.address.into();
-    FrontendKey::Service(ServiceKey { net: frontend.net, address, port, protocol, reserved: 0 })
+    FrontendKey::Service(ServiceKey {
+        net: frontend.net,
+        address,
+        port,
+        protocol,
+        reserved: 0,
+    })
 }
 
 fn published_key(published: &Published) -> FrontendKey {
-    let Published { address, port, protocol } = *published;
-    FrontendKey::Published(PublishedKey { address: address.into(), port, protocol, reserved: 0 })
+    let Published {
+        address,
+        port,
+        protocol,
+    } = *published;
+    FrontendKey::Published(PublishedKey {
+        address: address.into(),
+        port,
+        protocol,
+        reserved: 0,
+    })
 }

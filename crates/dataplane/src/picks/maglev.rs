@@ -10,8 +10,10 @@ use super::Candidate;
 pub(super) fn table(candidates: &[Candidate]) -> Vec<u32> {
     let length = length(candidates.len());
     let turns = turns(candidates);
-    let mut walks: Vec<Walk> =
-        candidates.iter().map(|candidate| Walk::new(candidate.id, length)).collect();
+    let mut walks: Vec<Walk> = candidates
+        .iter()
+        .map(|candidate| Walk::new(candidate.id, length))
+        .collect();
     let mut table = vec![0; length];
     let mut free = length;
     loop {
@@ -46,16 +48,29 @@ pub(super) fn length(count: usize) -> usize {
 }
 
 fn is_prime(number: usize) -> bool {
-    number >= 2 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
+    number >= 2
+        && (2..)
+            .take_while(|d| d * d <= number)
+            .all(|d| !number.is_multiple_of(d))
 }
 
 /// How many places each backend claims in a round: its weight over the common divisor, halved until
 /// a round is no longer than 256 for the heaviest (as `ip_vs_mh_shift_weight` bounds it).
 fn turns(candidates: &[Candidate]) -> Vec<u16> {
-    let divisor = candidates.iter().fold(0, |divisor, c| gcd(divisor, c.weight)).max(1);
-    let heaviest = candidates.iter().map(|c| c.weight / divisor).max().unwrap_or(1);
+    let divisor = candidates
+        .iter()
+        .fold(0, |divisor, c| gcd(divisor, c.weight))
+        .max(1);
+    let heaviest = candidates
+        .iter()
+        .map(|c| c.weight / divisor)
+        .max()
+        .unwrap_or(1);
     let shift = (16 - heaviest.leading_zeros()).saturating_sub(8);
-    candidates.iter().map(|c| ((c.weight / divisor) >> shift).max(1)).collect()
+    candidates
+        .iter()
+        .map(|c| ((c.weight / divisor) >> shift).max(1))
+        .collect()
 }
 
 fn gcd(a: u16, b: u16) -> u16 {
@@ -73,7 +88,12 @@ struct Walk {
 impl Walk {
     fn new(id: u32, length: usize) -> Self {
         let hash = |seed| murmur3_32(&id.to_le_bytes(), seed) as usize;
-        Self { id, place: hash(0) % length, step: hash(1) % (length - 1) + 1, length }
+        Self {
+            id,
+            place: hash(0) % length,
+            step: hash(1) % (length - 1) + 1,
+            length,
+        }
     }
 
     fn next_free(&mut self, table: &[u32]) -> usize {
@@ -95,7 +115,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn equal(ids: &[u32]) -> Vec<Candidate> {
-        ids.iter().map(|id| Candidate { id: *id, weight: 1 }).collect()
+        ids.iter()
+            .map(|id| Candidate { id: *id, weight: 1 })
+            .collect()
     }
 
     fn shares(table: &[u32]) -> BTreeMap<u32, usize> {
@@ -113,14 +135,23 @@ mod tests {
 
     #[test]
     fn weights_are_shares() {
-        let table = table(&[Candidate { id: 1, weight: 100 }, Candidate { id: 2, weight: 300 }]);
+        let table = table(&[
+            Candidate { id: 1, weight: 100 },
+            Candidate { id: 2, weight: 300 },
+        ]);
         let shares = shares(&table);
         assert_eq!(shares[&1], table.len() / 4 + 1);
     }
 
     #[test]
     fn heavy_weights_still_share() {
-        let table = table(&[Candidate { id: 1, weight: 1 }, Candidate { id: 2, weight: 65_535 }]);
+        let table = table(&[
+            Candidate { id: 1, weight: 1 },
+            Candidate {
+                id: 2,
+                weight: 65_535,
+            },
+        ]);
         assert!(shares(&table)[&1] >= 1);
     }
 

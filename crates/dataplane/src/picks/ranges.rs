@@ -14,7 +14,10 @@ pub(crate) struct Ranges {
 impl Ranges {
     /// Nothing is taken of `capacity` places.
     pub(crate) const fn new(capacity: u32) -> Self {
-        Self { taken: BTreeMap::new(), capacity }
+        Self {
+            taken: BTreeMap::new(),
+            capacity,
+        }
     }
 
     /// Marks a range that is in use already. Ranges of broken tables may overlap: they are joined.
@@ -45,7 +48,9 @@ impl Ranges {
             }
             start = *end;
         }
-        let end = start.checked_add(length).filter(|end| *end <= self.capacity)?;
+        let end = start
+            .checked_add(length)
+            .filter(|end| *end <= self.capacity)?;
         self.taken.insert(start, end);
         Some(start..end)
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::{Change, EndChange, EndRef, Observed, Side};
 use crate::lower::FORWARDING_V6;
-use crate::tables::LinkRef;
 use crate::world::{End, LinkName, Namespace, Pair, Tunnel, World};
 
 /// Changes by when they are due.
@@ -32,16 +31,27 @@ pub(super) fn plan(wanted: &World, observed: &Observed) -> Steps {
 }
 
 fn sysctls(wanted: &World, present: &World, steps: &mut Steps) {
-    let mut changes: Vec<(&String, &String)> =
-        wanted.sysctls.iter().filter(|(k, v)| present.sysctls.get(*k) != Some(v)).collect();
+    let mut changes: Vec<(&String, &String)> = wanted
+        .sysctls
+        .iter()
+        .filter(|(k, v)| present.sysctls.get(*k) != Some(v))
+        .collect();
     // The moment a node forwards IPv6 it drops the routes learnt from routers, unless the interface
     // has been told to keep listening (`addrconf_fixup_forwarding` in net/ipv6/addrconf.c).
     changes.sort_by_key(|(key, _)| key.as_str() == FORWARDING_V6);
-    steps.before.extend(
-        changes.into_iter().map(|(k, v)| Change::SetSysctl { key: k.clone(), value: v.clone() }),
-    );
-    let restored = present.sysctls.keys().filter(|key| !wanted.sysctls.contains_key(*key));
-    steps.removal.extend(restored.map(|key| Change::RestoreSysctl { key: key.clone() }));
+    steps
+        .before
+        .extend(changes.into_iter().map(|(k, v)| Change::SetSysctl {
+            key: k.clone(),
+            value: v.clone(),
+        }));
+    let restored = present
+        .sysctls
+        .keys()
+        .filter(|key| !wanted.sysctls.contains_key(*key));
+    steps
+        .removal
+        .extend(restored.map(|key| Change::RestoreSysctl { key: key.clone() }));
 }
 
 fn tunnel(wanted: &World, present: &World, steps: &mut Steps) {
@@ -51,16 +61,22 @@ fn tunnel(wanted: &World, present: &World, steps: &mut Steps) {
         {
             if wanted.mtu != present.mtu {
                 let name = name.clone();
-                steps.before.push(Change::SetTunnelMtu { name, mtu: wanted.mtu });
+                steps.before.push(Change::SetTunnelMtu {
+                    name,
+                    mtu: wanted.mtu,
+                });
             }
         }
         (wanted, present) => {
             // Two such devices cannot share a port, so the old one goes first.
-            let deleted = present.iter().map(|(name, _)| Change::DeleteLink { name: name.clone() });
-            steps.before.extend(deleted);
-            let created = wanted
+            let deleted = present
                 .iter()
-                .map(|(name, tunnel)| Change::CreateTunnel { name: name.clone(), tunnel: *tunnel });
+                .map(|(name, _)| Change::DeleteLink { name: name.clone() });
+            steps.before.extend(deleted);
+            let created = wanted.iter().map(|(name, tunnel)| Change::CreateTunnel {
+                name: name.clone(),
+                tunnel: *tunnel,
+            });
             steps.before.extend(created);
         }
     }
@@ -71,7 +87,11 @@ pub(super) fn remade(wanted: &World, observed: &Observed) -> BTreeSet<LinkName> 
     let mut remade: BTreeSet<LinkName> = observed.broken.iter().cloned().collect();
     let present = &observed.world;
     for (name, pair) in &wanted.pairs {
-        if present.pairs.get(name).is_some_and(|old| !same_pair(pair, old)) {
+        if present
+            .pairs
+            .get(name)
+            .is_some_and(|old| !same_pair(pair, old))
+        {
             remade.insert(name.clone());
         }
     }
@@ -94,12 +114,20 @@ fn pairs(wanted: &World, observed: &Observed, steps: &mut Steps) {
         if present.contains_key(name) || observed.broken.contains(name) {
             steps.before.push(Change::DeleteLink { name: name.clone() });
         }
-        steps.before.push(Change::CreatePair { name: name.clone(), pair: Box::new(pair.clone()) });
+        steps.before.push(Change::CreatePair {
+            name: name.clone(),
+            pair: Box::new(pair.clone()),
+        });
         configure(name, pair, &bare(pair), steps);
     }
     let gone = present.keys().chain(&observed.broken);
-    let gone: BTreeSet<&LinkName> = gone.filter(|name| !wanted.pairs.contains_key(*name)).collect();
-    steps.removal.extend(gone.into_iter().map(|name| Change::DeleteLink { name: name.clone() }));
+    let gone: BTreeSet<&LinkName> = gone
+        .filter(|name| !wanted.pairs.contains_key(*name))
+        .collect();
+    steps.removal.extend(
+        gone.into_iter()
+            .map(|name| Change::DeleteLink { name: name.clone() }),
+    );
 }
 
 /// Whether `old` can be brought to `wanted` without being made again.
@@ -109,21 +137,44 @@ fn same_pair(wanted: &Pair, old: &Pair) -> bool {
 
 /// A pair as it is when it has just been made.
 pub(crate) fn bare(pair: &Pair) -> Pair {
-    let end = |end: &End| End { mac: end.mac, mtu: end.mtu, ..End::default() };
-    Pair { node: end(&pair.node), task: end(&pair.task), ..pair.clone() }
+    let end = |end: &End| End {
+        mac: end.mac,
+        mtu: end.mtu,
+        ..End::default()
+    };
+    Pair {
+        node: end(&pair.node),
+        task: end(&pair.task),
+        ..pair.clone()
+    }
 }
 
 fn configure(name: &LinkName, wanted: &Pair, present: &Pair, steps: &mut Steps) {
-    let task =
-        Side::Task { namespace: wanted.namespace.clone(), interface: wanted.interface.clone() };
-    for (side, wanted, present) in
-        [(Side::Node, &wanted.node, &present.node), (task, &wanted.task, &present.task)]
-    {
-        let end = EndRef { pair: name.clone(), side };
-        let change = |change| Change::Configure { end: end.clone(), change };
-        steps.before.extend(settle(wanted, present).into_iter().map(change));
-        steps.after.extend(connect(wanted, present).into_iter().map(change));
-        steps.removal.extend(forget(wanted, present).into_iter().map(change));
+    let task = Side::Task {
+        namespace: wanted.namespace.clone(),
+        interface: wanted.interface.clone(),
+    };
+    for (side, wanted, present) in [
+        (Side::Node, &wanted.node, &present.node),
+        (task, &wanted.task, &present.task),
+    ] {
+        let end = EndRef {
+            pair: name.clone(),
+            side,
+        };
+        let change = |change| Change::Configure {
+            end: end.clone(),
+            change,
+        };
+        steps
+            .before
+            .extend(settle(wanted, present).into_iter().map(change));
+        steps
+            .after
+            .extend(connect(wanted, present).into_iter().map(change));
+        steps
+            .removal
+            .extend(forget(wanted, present).into_iter().map(change));
     }
 }
 
@@ -161,9 +212,10 @@ fn connect(wanted: &End, present: &End) -> Vec<EndChange> {
     );
     for route in wanted.routes.difference(&present.routes) {
         // One table has one route to a destination: the old one makes room.
-        let old = present.routes.iter().find(|old| {
-            (old.table, old.destination) == (route.table, route.destination)
-        });
+        let old = present
+            .routes
+            .iter()
+            .find(|old| (old.table, old.destination) == (route.table, route.destination));
         changes.extend(old.map(|old| EndChange::RemoveRoute(old.clone())));
         changes.push(EndChange::AddRoute(route.clone()));
     }
@@ -172,14 +224,21 @@ fn connect(wanted: &End, present: &End) -> Vec<EndChange> {
 
 fn forget(wanted: &End, present: &End) -> Vec<EndChange> {
     let mut changes = Vec::new();
-    let replaced: BTreeSet<_> = wanted.routes.iter().map(|r| (r.table, r.destination)).collect();
+    let replaced: BTreeSet<_> = wanted
+        .routes
+        .iter()
+        .map(|r| (r.table, r.destination))
+        .collect();
     let routes = present.routes.difference(&wanted.routes);
     changes.extend(
         routes
             .filter(|route| !replaced.contains(&(route.table, route.destination)))
             .map(|route| EndChange::RemoveRoute(route.clone())),
     );
-    let neighbours = present.neighbours.keys().filter(|a| !wanted.neighbours.contains_key(*a));
+    let neighbours = present
+        .neighbours
+        .keys()
+        .filter(|a| !wanted.neighbours.contains_key(*a));
     changes.extend(neighbours.map(|address| EndChange::RemoveNeighbour(*address)));
     let addresses = present.addresses.difference(&wanted.addresses);
     changes.extend(addresses.map(|address| EndChange::RemoveAddress(*address)));
@@ -201,28 +260,41 @@ fn namespaces(wanted: &World, observed: &Observed, steps: &mut Steps) {
             }
         }
         let rules = namespace.rules.difference(&old.rules);
-        steps.after.extend(
-            rules.map(|rule| Change::AddRule { namespace: path.clone(), rule: *rule }),
-        );
+        steps.after.extend(rules.map(|rule| Change::AddRule {
+            namespace: path.clone(),
+            rule: *rule,
+        }));
     }
     for (path, old) in &present.namespaces {
         let namespace = wanted.namespaces.get(path).unwrap_or(&empty);
         let rules = old.rules.difference(&namespace.rules);
-        steps.removal.extend(
-            rules.map(|rule| Change::RemoveRule { namespace: path.clone(), rule: *rule }),
-        );
+        steps.removal.extend(rules.map(|rule| Change::RemoveRule {
+            namespace: path.clone(),
+            rule: *rule,
+        }));
     }
-    let over = observed.touched.iter().filter(|path| !wanted.namespaces.contains_key(*path));
-    steps.removal.extend(over.map(|path| Change::RestoreNamespace { namespace: path.clone() }));
+    let over = observed
+        .touched
+        .iter()
+        .filter(|path| !wanted.namespaces.contains_key(*path));
+    steps
+        .removal
+        .extend(over.map(|path| Change::RestoreNamespace {
+            namespace: path.clone(),
+        }));
 }
 
 fn firewall(wanted: &World, present: &World, steps: &mut Steps) {
     match (&wanted.firewall, &present.firewall) {
         (Some(wanted), present) if present.as_ref() != Some(wanted) => {
-            steps.before.push(Change::ReplaceFirewall { firewall: wanted.clone() });
+            steps.before.push(Change::ReplaceFirewall {
+                firewall: wanted.clone(),
+            });
         }
         (None, Some(present)) => {
-            steps.removal.push(Change::DeleteFirewall { table: present.table.clone() });
+            steps.removal.push(Change::DeleteFirewall {
+                table: present.table.clone(),
+            });
         }
         (Some(_) | None, _) => {}
     }
@@ -230,16 +302,22 @@ fn firewall(wanted: &World, present: &World, steps: &mut Steps) {
 
 fn hooks(wanted: &World, present: &World, steps: &mut Steps) {
     let new = wanted.hooks.difference(&present.hooks);
-    steps.before.extend(new.map(|hook| Change::Attach { hook: hook.clone() }));
+    steps
+        .before
+        .extend(new.map(|hook| Change::Attach { hook: hook.clone() }));
     // A pin outlives its interface: it has to go before the interface does, while that has a name.
     let old = present.hooks.difference(&wanted.hooks);
-    let mut removal: Vec<Change> = old.map(|hook| Change::Detach { hook: hook.clone() }).collect();
+    let mut removal: Vec<Change> = old
+        .map(|hook| Change::Detach { hook: hook.clone() })
+        .collect();
     removal.append(&mut steps.removal);
     steps.removal = removal;
 }
 
 fn bring_up(wanted: &World, present: &World, steps: &mut Steps) {
-    let Some((name, tunnel)) = &wanted.tunnel else { return };
+    let Some((name, tunnel)) = &wanted.tunnel else {
+        return;
+    };
     let stays_up = |(old, present): &(LinkName, Tunnel)| {
         old == name && present.up && tunnel.is_same_device(*present)
     };
@@ -247,4 +325,3 @@ fn bring_up(wanted: &World, present: &World, steps: &mut Steps) {
         steps.after.push(Change::SetTunnelUp { name: name.clone() });
     }
 }
-

@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abi::{
-    Address, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings,
-};
+use abi::{Address, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings};
 
 use super::Observed;
 use crate::picks::Ranges;
@@ -88,14 +86,46 @@ fn put(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
     if wanted.settings != present.settings {
         changes.extend(wanted.settings.clone().map(TableChange::PutSettings));
     }
-    push(changes, new(&wanted.vteps, &present.vteps), TableChange::PutVteps);
-    push(changes, new(&wanted.networks, &present.networks), TableChange::PutNetworks);
-    push(changes, new(&wanted.ifaces, &present.ifaces), TableChange::PutIfaces);
-    push(changes, new(&wanted.addresses, &present.addresses), TableChange::PutAddresses);
-    push(changes, new(&wanted.endpoints, &present.endpoints), TableChange::PutEndpoints);
-    push(changes, missing(&wanted.loads, &present.loads), TableChange::PutLoads);
-    push(changes, new(&wanted.backends, &present.backends), TableChange::PutBackends);
-    push(changes, missing(&wanted.cursors, &present.cursors), TableChange::PutCursors);
+    push(
+        changes,
+        new(&wanted.vteps, &present.vteps),
+        TableChange::PutVteps,
+    );
+    push(
+        changes,
+        new(&wanted.networks, &present.networks),
+        TableChange::PutNetworks,
+    );
+    push(
+        changes,
+        new(&wanted.ifaces, &present.ifaces),
+        TableChange::PutIfaces,
+    );
+    push(
+        changes,
+        new(&wanted.addresses, &present.addresses),
+        TableChange::PutAddresses,
+    );
+    push(
+        changes,
+        new(&wanted.endpoints, &present.endpoints),
+        TableChange::PutEndpoints,
+    );
+    push(
+        changes,
+        missing(&wanted.loads, &present.loads),
+        TableChange::PutLoads,
+    );
+    push(
+        changes,
+        new(&wanted.backends, &present.backends),
+        TableChange::PutBackends,
+    );
+    push(
+        changes,
+        missing(&wanted.cursors, &present.cursors),
+        TableChange::PutCursors,
+    );
 }
 
 /// New picks go to new places, and old places stay as they are until no program can be reading
@@ -107,8 +137,15 @@ fn frontends(
 ) -> Result<(), Problem> {
     let present = &observed.world.tables.frontends;
     let mut ranges = Ranges::new(observed.pick_capacity);
-    observed.places.values().for_each(|place| ranges.take(place.range()));
-    observed.quarantine.iter().cloned().for_each(|range| ranges.take(range));
+    observed
+        .places
+        .values()
+        .for_each(|place| ranges.take(place.range()));
+    observed
+        .quarantine
+        .iter()
+        .cloned()
+        .for_each(|range| ranges.take(range));
     let mut picks = Vec::new();
     let mut services = Vec::new();
     for (key, balance) in &wanted.frontends {
@@ -129,18 +166,28 @@ fn frontends(
 
 fn place(balance: &Balance, generation: u32, ranges: &mut Ranges) -> Result<Place, Problem> {
     let length = u32::try_from(balance.picks.len()).unwrap_or(u32::MAX);
-    let place = Place { offset: 0, length, generation };
+    let place = Place {
+        offset: 0,
+        length,
+        generation,
+    };
     if place.range().is_empty() {
         return Ok(place);
     }
     let range = ranges.allocate(length).ok_or_else(|| {
         Problem::new(
             ProblemCode::Desired,
-            format!("no room for the {length} picks of service {}", balance.service),
+            format!(
+                "no room for the {length} picks of service {}",
+                balance.service
+            ),
             "fewer services with hashing algorithms, or a larger table of picks",
         )
     })?;
-    Ok(Place { offset: range.start, ..place })
+    Ok(Place {
+        offset: range.start,
+        ..place
+    })
 }
 
 fn value(balance: &Balance, place: Place) -> Service {
@@ -161,19 +208,54 @@ fn value(balance: &Balance, place: Place) -> Service {
 }
 
 fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
-    push(changes, old(&wanted.frontends, &present.frontends), TableChange::RemoveFrontends);
+    push(
+        changes,
+        old(&wanted.frontends, &present.frontends),
+        TableChange::RemoveFrontends,
+    );
     let purge = purge(wanted, present);
     if !purge.is_empty() {
         changes.push(TableChange::PurgeFlows(purge));
     }
-    push(changes, missing(&present.cursors, &wanted.cursors), TableChange::RemoveCursors);
-    push(changes, old(&wanted.backends, &present.backends), TableChange::RemoveBackends);
-    push(changes, missing(&present.loads, &wanted.loads), TableChange::RemoveLoads);
-    push(changes, old(&wanted.endpoints, &present.endpoints), TableChange::RemoveEndpoints);
-    push(changes, old(&wanted.addresses, &present.addresses), TableChange::RemoveAddresses);
-    push(changes, old(&wanted.ifaces, &present.ifaces), TableChange::RemoveIfaces);
-    push(changes, old(&wanted.networks, &present.networks), TableChange::RemoveNetworks);
-    let vteps = present.vteps.iter().filter(|(number, _)| !wanted.vteps.contains_key(*number));
+    push(
+        changes,
+        missing(&present.cursors, &wanted.cursors),
+        TableChange::RemoveCursors,
+    );
+    push(
+        changes,
+        old(&wanted.backends, &present.backends),
+        TableChange::RemoveBackends,
+    );
+    push(
+        changes,
+        missing(&present.loads, &wanted.loads),
+        TableChange::RemoveLoads,
+    );
+    push(
+        changes,
+        old(&wanted.endpoints, &present.endpoints),
+        TableChange::RemoveEndpoints,
+    );
+    push(
+        changes,
+        old(&wanted.addresses, &present.addresses),
+        TableChange::RemoveAddresses,
+    );
+    push(
+        changes,
+        old(&wanted.ifaces, &present.ifaces),
+        TableChange::RemoveIfaces,
+    );
+    push(
+        changes,
+        old(&wanted.networks, &present.networks),
+        TableChange::RemoveNetworks,
+    );
+    let vteps = present
+        .vteps
+        .iter()
+        .filter(|(number, _)| !wanted.vteps.contains_key(*number));
     let vteps = vteps.map(|(number, address)| (*number, *address)).collect();
     push(changes, vteps, TableChange::RemoveVteps);
 }
@@ -218,12 +300,20 @@ fn new<K: Ord + Clone, V: PartialEq + Clone>(
     present: &BTreeMap<K, V>,
 ) -> Vec<(K, V)> {
     let differs = |(key, value): &(&K, &V)| present.get(*key) != Some(*value);
-    wanted.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
+    wanted
+        .iter()
+        .filter(differs)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// The keys that should not be there.
 fn old<K: Ord + Clone, V>(wanted: &BTreeMap<K, V>, present: &BTreeMap<K, V>) -> Vec<K> {
-    present.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect()
+    present
+        .keys()
+        .filter(|key| !wanted.contains_key(*key))
+        .cloned()
+        .collect()
 }
 
 fn missing(of: &BTreeSet<u32>, from: &BTreeSet<u32>) -> Vec<u32> {

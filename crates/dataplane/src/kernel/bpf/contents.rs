@@ -30,7 +30,10 @@ impl Maps {
         &self,
         names: &LinkNames,
     ) -> Result<(Tables, BTreeMap<FrontendKey, Place>), TableError> {
-        let settings = self.settings.get(&0)?.filter(|s| *s != abi::Settings::default());
+        let settings = self
+            .settings
+            .get(&0)?
+            .filter(|s| *s != abi::Settings::default());
         let used = |(_, vtep): &(u32, Vtep)| !vtep.address.is_unspecified();
         let vteps = self.vteps.entries()?.into_iter().filter(used);
         let ifaces = self.ifaces.entries()?.into_iter();
@@ -41,9 +44,15 @@ impl Maps {
             settings: settings.map(|settings| local(settings, names)),
             vteps: vteps.map(|(number, vtep)| (number, vtep.address)).collect(),
             networks: self.networks.entries()?.into_iter().collect(),
-            ifaces: ifaces.map(|(index, iface)| (link(index, names), iface)).collect(),
-            addresses: addresses.map(|(address, index)| (address, link(index, names))).collect(),
-            endpoints: endpoints.map(|(key, value)| (key, local(value, names))).collect(),
+            ifaces: ifaces
+                .map(|(index, iface)| (link(index, names), iface))
+                .collect(),
+            addresses: addresses
+                .map(|(address, index)| (address, link(index, names)))
+                .collect(),
+            endpoints: endpoints
+                .map(|(key, value)| (key, local(value, names)))
+                .collect(),
             backends: self.backends.entries()?.into_iter().collect(),
             cursors: keys(&self.cursors)?,
             loads: keys(&self.loads)?,
@@ -73,13 +82,24 @@ impl Maps {
 
     /// `None` for a value that no build of this layout writes: it will be written again.
     fn balance(&self, value: &Service, place: Place) -> Result<Option<Balance>, TableError> {
-        let Some(algorithm) = Algorithm::from_u32(value.algorithm) else { return Ok(None) };
+        let Some(algorithm) = Algorithm::from_u32(value.algorithm) else {
+            return Ok(None);
+        };
         let picks = if place.range().is_empty() {
-            value.inline.iter().copied().take(place.length as usize).collect()
+            value
+                .inline
+                .iter()
+                .copied()
+                .take(place.length as usize)
+                .collect()
         } else {
             self.picks.range(place.range())?
         };
-        Ok(Some(Balance { service: value.id, algorithm, picks }))
+        Ok(Some(Balance {
+            service: value.id,
+            algorithm,
+            picks,
+        }))
     }
 
     /// Makes one change. `index` knows the numbers of the node's interfaces, `seed` differs between
@@ -98,9 +118,9 @@ impl Maps {
             TableChange::RemoveVteps(vteps) => Ok(self.remove_vteps(vteps)?),
             TableChange::PutNetworks(networks) => Ok(self.networks.put_all(networks)?),
             TableChange::RemoveNetworks(keys) => Ok(self.networks.remove_all(keys).map(drop)?),
-            TableChange::PutIfaces(ifaces) => {
-                each(ifaces, |(link, iface)| Ok(self.ifaces.put(&number(link, index)?, iface)?))
-            }
+            TableChange::PutIfaces(ifaces) => each(ifaces, |(link, iface)| {
+                Ok(self.ifaces.put(&number(link, index)?, iface)?)
+            }),
             TableChange::RemoveIfaces(links) => each(links, |link| {
                 Ok(self.ifaces.remove(&number(link, index)?).map(drop)?)
             }),
@@ -121,7 +141,9 @@ impl Maps {
                 // Nodes begin at different backends, or the first would meet every node's first
                 // client.
                 let start = |id: &u32| (*id, murmur3_32(&id.to_le_bytes(), seed));
-                Ok(self.cursors.put_all(&ids.iter().map(start).collect::<Vec<_>>())?)
+                Ok(self
+                    .cursors
+                    .put_all(&ids.iter().map(start).collect::<Vec<_>>())?)
             }
             TableChange::RemoveCursors(ids) => Ok(self.cursors.remove_all(ids).map(drop)?),
             TableChange::WritePicks(picks) => Ok(self.write_picks(picks)?),
@@ -133,8 +155,10 @@ impl Maps {
 
     /// The number first, then its inverse: a packet that is let in finds whom it came from.
     fn put_vteps(&self, vteps: &[(u32, Address)]) -> Result<(), TableError> {
-        let slots: Vec<(u32, Vtep)> =
-            vteps.iter().map(|(number, address)| (*number, Vtep { address: *address })).collect();
+        let slots: Vec<(u32, Vtep)> = vteps
+            .iter()
+            .map(|(number, address)| (*number, Vtep { address: *address }))
+            .collect();
         self.vteps.put_all(&slots)?;
         let others = vteps.iter().filter(|(number, _)| *number != 0);
         let inverse: Vec<(Address, u32)> = others.map(|(n, address)| (*address, *n)).collect();
@@ -144,8 +168,10 @@ impl Maps {
     fn remove_vteps(&self, vteps: &[(u32, Address)]) -> Result<(), TableError> {
         let addresses: Vec<Address> = vteps.iter().map(|(_, address)| *address).collect();
         self.vtep_ids.remove_all(&addresses)?;
-        let empty: Vec<(u32, Vtep)> =
-            vteps.iter().map(|(number, _)| (*number, Vtep::default())).collect();
+        let empty: Vec<(u32, Vtep)> = vteps
+            .iter()
+            .map(|(number, _)| (*number, Vtep::default()))
+            .collect();
         self.vteps.put_all(&empty)
     }
 
@@ -167,8 +193,10 @@ impl Maps {
     }
 
     fn write_picks(&self, picks: &[(u32, Vec<u32>)]) -> Result<(), TableError> {
-        let entries: Vec<(u32, u32)> =
-            picks.iter().flat_map(|(offset, ids)| (*offset..).zip(ids.iter().copied())).collect();
+        let entries: Vec<(u32, u32)> = picks
+            .iter()
+            .flat_map(|(offset, ids)| (*offset..).zip(ids.iter().copied()))
+            .collect();
         self.picks.put_all(&entries)
     }
 
@@ -212,7 +240,10 @@ type Places = BTreeMap<FrontendKey, Place>;
 
 fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
     let endpoint = |address| {
-        purge.endpoints.contains(&abi::EndpointKey { net: key.net, address })
+        purge.endpoints.contains(&abi::EndpointKey {
+            net: key.net,
+            address,
+        })
     };
     let through = matches!(flow.delivery.kind, delivery::TUNNEL | delivery::MESH)
         && purge.vteps.contains(&flow.delivery.target);
@@ -225,20 +256,26 @@ fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
 }
 
 fn link(index: u32, names: &LinkNames) -> LinkRef {
-    names.get(&index).map_or(LinkRef::Gone(index), |name| LinkRef::Named(name.clone()))
+    names
+        .get(&index)
+        .map_or(LinkRef::Gone(index), |name| LinkRef::Named(name.clone()))
 }
 
 fn local<T: NamesLink>(value: T, names: &LinkNames) -> Local<T> {
     let index = value.ifindex();
-    Local { link: (index != 0).then(|| link(index, names)), value: value.with_ifindex(0) }
+    Local {
+        link: (index != 0).then(|| link(index, names)),
+        value: value.with_ifindex(0),
+    }
 }
 
 fn number(link: &LinkRef, index: &BTreeMap<LinkName, u32>) -> Result<u32, ContentsError> {
     match link {
         LinkRef::Gone(number) => Ok(*number),
-        LinkRef::Named(name) => {
-            index.get(name).copied().ok_or_else(|| ContentsError::NoLink(name.to_string()))
-        }
+        LinkRef::Named(name) => index
+            .get(name)
+            .copied()
+            .ok_or_else(|| ContentsError::NoLink(name.to_string())),
     }
 }
 
@@ -246,7 +283,11 @@ fn numbered<T: NamesLink>(
     local: &Local<T>,
     index: &BTreeMap<LinkName, u32>,
 ) -> Result<T, ContentsError> {
-    let number = local.link.as_ref().map(|link| number(link, index)).transpose()?;
+    let number = local
+        .link
+        .as_ref()
+        .map(|link| number(link, index))
+        .transpose()?;
     Ok(local.value.with_ifindex(number.unwrap_or(0)))
 }
 
@@ -255,7 +296,11 @@ fn each<T>(
     items: &[T],
     act: impl Fn(&T) -> Result<(), ContentsError>,
 ) -> Result<(), ContentsError> {
-    items.iter().map(act).fold(Ok(()), |all, one| one.and(all))
+    let mut result = Ok(());
+    for item in items {
+        result = act(item).and(result);
+    }
+    result
 }
 
 fn keys<V: Plain>(table: &Table<u32, V>) -> Result<BTreeSet<u32>, TableError> {

@@ -57,8 +57,16 @@ impl Maps {
         for (key, flow) in &entries {
             if owns_state(key, flow) {
                 // Looked at again: a packet may have come since the listing.
-                let again = if expired(key, flow) { self.flows.get(key)? } else { None };
-                gone.extend(again.filter(|flow| expired(key, flow)).map(|flow| (*key, flow)));
+                let again = if expired(key, flow) {
+                    self.flows.get(key)?
+                } else {
+                    None
+                };
+                gone.extend(
+                    again
+                        .filter(|flow| expired(key, flow))
+                        .map(|flow| (*key, flow)),
+                );
             } else if !entries.contains_key(&twin(key, flow))
                 && self.flows.get(&twin(key, flow))?.is_none()
             {
@@ -67,7 +75,10 @@ impl Maps {
             }
         }
         self.forget_flows(&self.flows, &gone)?;
-        Ok(gone.iter().filter(|(key, flow)| owns_state(key, flow)).count())
+        Ok(gone
+            .iter()
+            .filter(|(key, flow)| owns_state(key, flow))
+            .count())
     }
 
     /// Removes flows, both entries of each, and counts their end.
@@ -104,7 +115,13 @@ impl Maps {
         let collected: BTreeMap<u32, u64> = self.collected.entries()?.into_iter().collect();
         let loads = self.loads.entries()?.into_iter().map(|(backend, load)| {
             let closed = load.closed + collected.get(&backend).copied().unwrap_or(0);
-            (backend, Load { closed: closed.min(load.opened), ..load })
+            (
+                backend,
+                Load {
+                    closed: closed.min(load.opened),
+                    ..load
+                },
+            )
         });
         Ok(loads.collect())
     }

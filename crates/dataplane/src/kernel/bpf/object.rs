@@ -18,9 +18,24 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
 
 /// The maps that outlive this process, by their names in the object.
 const PINNED: [&str; 18] = [
-    "ADDRESSES", "BACKENDS", "CURSORS", "DROPS", "EMBRYOS", "ENDPOINTS", "FLOWS", "FRAGMENTS",
-    "IFACES", "LOADS", "NETWORKS", "PICKS", "PUBLISHED", "SAMPLES", "SERVICES", "SETTINGS",
-    "VTEPS", "VTEP_IDS",
+    "ADDRESSES",
+    "BACKENDS",
+    "CURSORS",
+    "DROPS",
+    "EMBRYOS",
+    "ENDPOINTS",
+    "FLOWS",
+    "FRAGMENTS",
+    "IFACES",
+    "LOADS",
+    "NETWORKS",
+    "PICKS",
+    "PUBLISHED",
+    "SAMPLES",
+    "SERVICES",
+    "SETTINGS",
+    "VTEPS",
+    "VTEP_IDS",
 ];
 
 /// As many as there can be backends.
@@ -116,7 +131,9 @@ pub(crate) fn load(
         }
         maps => maps?,
     };
-    let ring = ebpf.take_map("SAMPLES").ok_or(LoadError::Missing("SAMPLES"))?;
+    let ring = ebpf
+        .take_map("SAMPLES")
+        .ok_or(LoadError::Missing("SAMPLES"))?;
     let ring = RingBuf::try_from(ring).map_err(|source| LoadError::Samples(Box::new(source)))?;
     let mut programs = BTreeMap::new();
     for program in Program::ALL {
@@ -133,11 +150,16 @@ fn load_object(pins: &Pins, flow_capacity: Option<u32>) -> Result<Ebpf, LoadErro
     if let Some(capacity) = flow_capacity {
         loader.map_max_entries("FLOWS", capacity);
     }
-    loader.load(OBJECT).map_err(|source| LoadError::Object(Box::new(source)))
+    loader
+        .load(OBJECT)
+        .map_err(|source| LoadError::Object(Box::new(source)))
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
-    let error = |source| LoadError::Program { name, source: Box::new(source) };
+    let error = |source| LoadError::Program {
+        name,
+        source: Box::new(source),
+    };
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     let program: &mut SchedClassifier = program.try_into().map_err(error)?;
     program.load().map_err(error)?;
@@ -164,7 +186,9 @@ impl Programs {
     }
 
     fn fd(&self, program: Program) -> &OwnedFd {
-        self.programs.get(&program).expect("every program was loaded")
+        self.programs
+            .get(&program)
+            .expect("every program was loaded")
     }
 }
 
@@ -200,8 +224,11 @@ fn collected(pins: &Pins) -> Result<Table<u32, u64>, TableError> {
     }
     let fd = Table::<u32, u64>::create(NAME, COLLECTED_CAPACITY)?;
     let path = pins.maps().join(NAME);
-    sys::object_pin(fd.as_fd(), &path)
-        .map_err(|source| TableError::Kernel { action: "pin", name: NAME, source })?;
+    sys::object_pin(fd.as_fd(), &path).map_err(|source| TableError::Kernel {
+        action: "pin",
+        name: NAME,
+        source,
+    })?;
     Table::new(NAME, fd)
 }
 

@@ -26,7 +26,11 @@ pub(crate) struct PinError {
 
 impl PinError {
     fn new(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self { action, path: path.to_owned(), source: source.into() }
+        Self {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 }
 
@@ -45,8 +49,14 @@ pub(crate) fn mount_bpffs(path: &Path) -> Result<(), PinError> {
     if is_bpffs(path)? {
         return Ok(());
     }
-    mount("bpf", path, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
-        .map_err(|errno| PinError::new("mount a BPF file system at", path, errno))
+    mount(
+        "bpf",
+        path,
+        "bpf",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        None,
+    )
+    .map_err(|errno| PinError::new("mount a BPF file system at", path, errno))
 }
 
 fn is_bpffs(path: &Path) -> Result<bool, PinError> {
@@ -100,12 +110,18 @@ impl Pins {
         let mut links = Vec::new();
         for entry in fs::read_dir(&directory).map_err(error)? {
             let name = entry.map_err(error)?.file_name();
-            let Some((program, ifindex)) = name.to_str().and_then(parse) else { continue };
+            let Some((program, ifindex)) = name.to_str().and_then(parse) else {
+                continue;
+            };
             let path = directory.join(&name);
             let link = sys::object_get(&path).map_err(|e| PinError::new("open", &path, e))?;
             let info = sys::link_info(link.as_fd())
                 .map_err(|source| PinError::new("inspect", &path, source))?;
-            links.push(PinnedLink { program, ifindex, alive: info.ifindex == ifindex });
+            links.push(PinnedLink {
+                program,
+                ifindex,
+                alive: info.ifindex == ifindex,
+            });
         }
         Ok(links)
     }
@@ -156,6 +172,8 @@ pub(super) fn remove(path: &Path) -> Result<(), PinError> {
 /// Reads the name of a pinned link.
 fn parse(name: &str) -> Option<(Program, u32)> {
     let (program, ifindex) = name.split_once('-')?;
-    let program = Program::ALL.into_iter().find(|candidate| candidate.name() == program)?;
+    let program = Program::ALL
+        .into_iter()
+        .find(|candidate| candidate.name() == program)?;
     Some((program, ifindex.parse().ok()?))
 }

@@ -193,11 +193,7 @@ fn own(fd: i32) -> OwnedFd {
 }
 
 /// Reads one element. `key` and `value` must have the sizes of the map.
-pub(super) fn lookup(
-    map: BorrowedFd<'_>,
-    key: &[u8],
-    value: &mut [u8],
-) -> io::Result<()> {
+pub(super) fn lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<()> {
     let mut attributes = ElementAttributes {
         map_fd: number(map),
         key: address(key),
@@ -254,7 +250,10 @@ pub(super) fn lookup_batch(
     // `CURSOR`, asserted where a table is opened.
     let result = unsafe { call(Command::LookupBatch, &mut attributes) }.map(drop);
     *cursor = Some(next);
-    Progress { count: attributes.count as usize, result }
+    Progress {
+        count: attributes.count as usize,
+        result,
+    }
 }
 
 /// Room for the position inside a map between two calls of [`lookup_batch`].
@@ -276,7 +275,10 @@ pub(super) fn update_batch(
     };
     // SAFETY: both slices outlive the call and hold `count` elements; the kernel only reads.
     let result = unsafe { call(Command::UpdateBatch, &mut attributes) }.map(drop);
-    Progress { count: attributes.count as usize, result }
+    Progress {
+        count: attributes.count as usize,
+        result,
+    }
 }
 
 /// Removes elements; stops at the first that does not exist.
@@ -289,14 +291,19 @@ pub(super) fn delete_batch(map: BorrowedFd<'_>, keys: &[u8], count: u32) -> Prog
     };
     // SAFETY: the slice outlives the call and holds `count` keys; the kernel only reads.
     let result = unsafe { call(Command::DeleteBatch, &mut attributes) }.map(drop);
-    Progress { count: attributes.count as usize, result }
+    Progress {
+        count: attributes.count as usize,
+        result,
+    }
 }
 
 /// Opens what is pinned at `path`.
 pub(super) fn object_get(path: &Path) -> io::Result<OwnedFd> {
     let path = c_path(path)?;
-    let mut attributes =
-        ObjectAttributes { path: path.as_ptr().addr_u64(), ..ObjectAttributes::default() };
+    let mut attributes = ObjectAttributes {
+        path: path.as_ptr().addr_u64(),
+        ..ObjectAttributes::default()
+    };
     // SAFETY: the string outlives the call and ends with a zero byte.
     unsafe { call(Command::ObjectGet, &mut attributes) }.map(own)
 }

@@ -34,7 +34,11 @@ pub(crate) enum TableError {
     Missing(&'static str),
     /// Its layout is another one: the object does not belong to this build.
     #[error("map {name} has keys of {key} and values of {value} bytes")]
-    Layout { name: &'static str, key: u32, value: u32 },
+    Layout {
+        name: &'static str,
+        key: u32,
+        value: u32,
+    },
     /// The kernel refused; what was done before remains.
     #[error("{action} map {name}")]
     Kernel {
@@ -45,29 +49,39 @@ pub(crate) enum TableError {
     },
 }
 
-impl TableError {
-    /// Whether the map has no room left.
-    pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Kernel { source, .. } if source.raw_os_error() == Some(libc::E2BIG))
-    }
-}
-
 impl<K: Plain, V: Plain> Table<K, V> {
     /// Takes the map behind `fd`.
     pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self, TableError> {
-        let info = sys::map_info(fd.as_fd())
-            .map_err(|source| TableError::Kernel { action: "inspect", name, source })?;
+        let info = sys::map_info(fd.as_fd()).map_err(|source| TableError::Kernel {
+            action: "inspect",
+            name,
+            source,
+        })?;
         const { assert!(size_of::<K>() <= sys::CURSOR) };
         if (info.key_size as usize, info.value_size as usize) != (size_of::<K>(), size_of::<V>()) {
-            return Err(TableError::Layout { name, key: info.key_size, value: info.value_size });
+            return Err(TableError::Layout {
+                name,
+                key: info.key_size,
+                value: info.value_size,
+            });
         }
-        Ok(Self { name, fd, capacity: info.max_entries, types: PhantomData })
+        Ok(Self {
+            name,
+            fd,
+            capacity: info.max_entries,
+            types: PhantomData,
+        })
     }
 
     /// Makes a map that only user space uses.
     pub(super) fn create(name: &'static str, capacity: u32) -> Result<OwnedFd, TableError> {
-        sys::create_hash(name, (size_of::<K>(), size_of::<V>()), capacity)
-            .map_err(|source| TableError::Kernel { action: "create", name, source })
+        sys::create_hash(name, (size_of::<K>(), size_of::<V>()), capacity).map_err(|source| {
+            TableError::Kernel {
+                action: "create",
+                name,
+                source,
+            }
+        })
     }
 
     /// How many elements the map can hold.
@@ -132,11 +146,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
-    /// Counts the elements.
-    pub(crate) fn len(&self) -> Result<usize, TableError> {
-        Ok(self.entries()?.len())
-    }
-
     /// Writes elements in batches, in order.
     pub(crate) fn put_all(&self, entries: &[(K, V)]) -> Result<(), TableError> {
         for chunk in entries.chunks(CHUNK) {
@@ -171,7 +180,11 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     fn error(&self, action: &'static str, source: io::Error) -> TableError {
-        TableError::Kernel { action, name: self.name, source }
+        TableError::Kernel {
+            action,
+            name: self.name,
+            source,
+        }
     }
 }
 
@@ -207,7 +220,6 @@ pub(crate) struct CpuTable<V> {
     name: &'static str,
     fd: OwnedFd,
     cpus: usize,
-    length: u32,
     types: PhantomData<fn() -> V>,
 }
 
@@ -216,25 +228,37 @@ impl<V: Plain> CpuTable<V> {
     /// leaves no gap between CPUs.
     pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self, TableError> {
         const { assert!(size_of::<V>().is_multiple_of(8)) };
-        let kernel = |source| TableError::Kernel { action: "inspect", name, source };
+        let kernel = |source| TableError::Kernel {
+            action: "inspect",
+            name,
+            source,
+        };
         let info = sys::map_info(fd.as_fd()).map_err(kernel)?;
         if (info.key_size as usize, info.value_size as usize) != (4, size_of::<V>()) {
-            return Err(TableError::Layout { name, key: info.key_size, value: info.value_size });
+            return Err(TableError::Layout {
+                name,
+                key: info.key_size,
+                value: info.value_size,
+            });
         }
         let cpus = aya::util::nr_cpus().map_err(|(_, source)| kernel(source))?;
-        Ok(Self { name, fd, cpus, length: info.max_entries, types: PhantomData })
-    }
-
-    /// How many elements the array has.
-    pub(crate) const fn length(&self) -> u32 {
-        self.length
+        Ok(Self {
+            name,
+            fd,
+            cpus,
+            types: PhantomData,
+        })
     }
 
     /// The element of every possible CPU.
     pub(crate) fn get(&self, index: u32) -> Result<Vec<V>, TableError> {
         let mut values = vec![V::default(); self.cpus];
         sys::lookup(self.fd.as_fd(), bytes(&index), slice_mut(&mut values)).map_err(|source| {
-            TableError::Kernel { action: "read", name: self.name, source }
+            TableError::Kernel {
+                action: "read",
+                name: self.name,
+                source,
+            }
         })?;
         Ok(values)
     }

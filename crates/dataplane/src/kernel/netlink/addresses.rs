@@ -46,13 +46,22 @@ impl Netlink {
         index: u32,
         address: IpNetwork,
     ) -> Result<(), NetlinkError> {
-        let mut request = self.handle.address().add(index, address.ip(), address.prefix()).replace();
+        let mut request = self
+            .handle
+            .address()
+            .add(index, address.ip(), address.prefix())
+            .replace();
         if address.is_ipv6() {
             let message = request.message_mut();
             message.header.flags |= AddressHeaderFlags::Nodad;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
-        request.execute().await.map_err(|e| NetlinkError::new("add address", address, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("add address", address, e))
     }
 
     pub(crate) async fn remove_address(
@@ -64,10 +73,17 @@ impl Netlink {
         message.header.index = index;
         message.header.prefix_len = address.prefix();
         message.header.family = family(address.ip());
-        message.attributes.push(AddressAttribute::Local(address.ip()));
-        message.attributes.push(AddressAttribute::Address(address.ip()));
+        message
+            .attributes
+            .push(AddressAttribute::Local(address.ip()));
+        message
+            .attributes
+            .push(AddressAttribute::Address(address.ip()));
         let request = self.handle.address().del(message);
-        request.execute().await.map_err(|e| NetlinkError::new("remove address", address, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("remove address", address, e))
     }
 
     /// The permanent neighbours of every interface.
@@ -89,7 +105,10 @@ impl Netlink {
             .link_layer_address(&mac)
             .state(NeighbourState::Permanent)
             .replace();
-        request.execute().await.map_err(|e| NetlinkError::new("add neighbour", address, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("add neighbour", address, e))
     }
 
     pub(crate) async fn remove_neighbour(
@@ -100,12 +119,17 @@ impl Netlink {
         let mut message = NeighbourMessage::default();
         message.header.ifindex = index;
         message.header.family = family(address);
-        message.attributes.push(NeighbourAttribute::Destination(match address {
-            IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
-            IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
-        }));
+        message
+            .attributes
+            .push(NeighbourAttribute::Destination(match address {
+                IpAddr::V4(v4) => NeighbourAddress::Inet(v4),
+                IpAddr::V6(v6) => NeighbourAddress::Inet6(v6),
+            }));
         let request = self.handle.neighbours().del(message);
-        request.execute().await.map_err(|e| NetlinkError::new("remove neighbour", address, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("remove neighbour", address, e))
     }
 }
 
@@ -152,5 +176,9 @@ fn read_neighbour(message: &NeighbourMessage) -> Option<LinkNeighbour> {
             mac = Mac::try_from(bytes.as_slice()).ok();
         }
     }
-    Some(LinkNeighbour { index: message.header.ifindex, address: address?, mac: mac? })
+    Some(LinkNeighbour {
+        index: message.header.ifindex,
+        address: address?,
+        mac: mac?,
+    })
 }

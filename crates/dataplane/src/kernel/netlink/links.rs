@@ -31,7 +31,10 @@ pub(crate) enum Kind {
     Loopback,
     Veth,
     /// With its UDP port, and whether it takes its metadata from each packet and learns nothing.
-    Vxlan { port: u16, external: bool },
+    Vxlan {
+        port: u16,
+        external: bool,
+    },
     Other,
 }
 
@@ -67,7 +70,10 @@ impl Netlink {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
         let request = self.handle.link().add(near);
-        request.execute().await.map_err(|e| NetlinkError::new("create veth", pair.node, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("create veth", pair.node, e))
     }
 
     /// Makes the VXLAN device, down.
@@ -84,27 +90,41 @@ impl Netlink {
             .mtu(tunnel.mtu)
             .build();
         let request = self.handle.link().add(message);
-        request.execute().await.map_err(|e| NetlinkError::new("create vxlan", name, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("create vxlan", name, e))
     }
 
     pub(crate) async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
         let request = self.handle.link().del(index);
-        request.execute().await.map_err(|e| NetlinkError::new("delete link", index, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("delete link", index, e))
     }
 
     pub(crate) async fn set_up(&self, index: u32) -> Result<(), NetlinkError> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).up().build();
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .up()
+            .build();
         self.change("bring up link", index, message).await
     }
 
     pub(crate) async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
-        let message = LinkMessageBuilder::<LinkUnspec>::new().index(index).mtu(mtu).build();
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .mtu(mtu)
+            .build();
         self.change("set the mtu of link", index, message).await
     }
 
     pub(crate) async fn set_mac(&self, index: u32, mac: Mac) -> Result<(), NetlinkError> {
-        let message =
-            LinkMessageBuilder::<LinkUnspec>::new().index(index).address(mac.to_vec()).build();
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .address(mac.to_vec())
+            .build();
         self.change("set the address of link", index, message).await
     }
 
@@ -115,7 +135,10 @@ impl Netlink {
         message: LinkMessage,
     ) -> Result<(), NetlinkError> {
         let request = self.handle.link().change(message);
-        request.execute().await.map_err(|e| NetlinkError::new(action, index, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new(action, index, e))
     }
 }
 
@@ -133,7 +156,10 @@ fn read(message: LinkMessage) -> Option<Link> {
         link.kind = Kind::Loopback;
     }
     for attribute in message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a hundred attributes, six of use")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a hundred attributes, six of use"
+        )]
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
@@ -148,7 +174,10 @@ fn read(message: LinkMessage) -> Option<Link> {
 
 fn read_info(link: &mut Link, infos: &[LinkInfo]) {
     for info in infos {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of kinds, two of use")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "dozens of kinds, two of use"
+        )]
         match info {
             LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
             LinkInfo::Data(InfoData::Vxlan(settings)) => {
@@ -158,7 +187,10 @@ fn read_info(link: &mut Link, infos: &[LinkInfo]) {
                 });
                 let external = settings.contains(&InfoVxlan::CollectMetadata(true))
                     && !settings.contains(&InfoVxlan::Learning(true));
-                link.kind = Kind::Vxlan { port: port.unwrap_or(0), external };
+                link.kind = Kind::Vxlan {
+                    port: port.unwrap_or(0),
+                    external,
+                };
             }
             _ => {}
         }

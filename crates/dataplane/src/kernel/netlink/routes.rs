@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use super::addresses::family;
@@ -30,12 +30,18 @@ impl Netlink {
 
     pub(crate) async fn add_route(&self, index: u32, route: &Route) -> Result<(), NetlinkError> {
         let request = self.handle.route().add(write_route(index, route));
-        request.execute().await.map_err(|e| NetlinkError::new("add route", route.destination, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("add route", route.destination, e))
     }
 
     pub(crate) async fn remove_route(&self, index: u32, route: &Route) -> Result<(), NetlinkError> {
         let request = self.handle.route().del(write_route(index, route));
-        request.execute().await.map_err(|e| NetlinkError::new("remove route", route.destination, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("remove route", route.destination, e))
     }
 
     /// Our rules.
@@ -51,12 +57,18 @@ impl Netlink {
     pub(crate) async fn add_rule(&self, rule: &Rule) -> Result<(), NetlinkError> {
         let mut request = self.handle.rule().add();
         *request.message_mut() = write_rule(rule);
-        request.execute().await.map_err(|e| NetlinkError::new("add rule from", rule.from, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("add rule from", rule.from, e))
     }
 
     pub(crate) async fn remove_rule(&self, rule: &Rule) -> Result<(), NetlinkError> {
         let request = self.handle.rule().del(write_rule(rule));
-        request.execute().await.map_err(|e| NetlinkError::new("remove rule from", rule.from, e))
+        request
+            .execute()
+            .await
+            .map_err(|e| NetlinkError::new("remove rule from", rule.from, e))
     }
 }
 
@@ -101,16 +113,19 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
     if message.header.protocol != RouteProtocol::Other(PROTOCOL) {
         return None;
     }
-    let any = match message.header.address_family {
-        AddressFamily::Inet => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
+    let any = if message.header.address_family == AddressFamily::Inet {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
     };
     let mut index = None;
     let mut table = u32::from(message.header.table);
     let (mut destination, mut gateway, mut source) = (any, None, None);
     for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of attributes, five of use")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "dozens of attributes, five of use"
+        )]
         match attribute {
             RouteAttribute::Oif(oif) => index = Some(*oif),
             RouteAttribute::Table(number) => table = *number,
@@ -120,9 +135,16 @@ fn read_route(message: &RouteMessage) -> Option<(u32, Route)> {
             _ => {}
         }
     }
-    let destination =
-        IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
-    Some((index?, Route { table, destination, gateway, source }))
+    let destination = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
+    Some((
+        index?,
+        Route {
+            table,
+            destination,
+            gateway,
+            source,
+        },
+    ))
 }
 
 fn read_ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -154,7 +176,10 @@ fn read_rule(message: &RuleMessage) -> Option<Rule> {
     let mut priority = 0;
     let mut table = u32::from(message.header.table);
     for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "dozens of attributes, four of use")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "dozens of attributes, four of use"
+        )]
         match attribute {
             RuleAttribute::Protocol(protocol) => ours = *protocol == RouteProtocol::Other(PROTOCOL),
             RuleAttribute::Source(address) => from = Some(*address),
@@ -163,5 +188,9 @@ fn read_rule(message: &RuleMessage) -> Option<Rule> {
             _ => {}
         }
     }
-    ours.then_some(Rule { from: from?, table, priority })
+    ours.then_some(Rule {
+        from: from?,
+        table,
+        priority,
+    })
 }

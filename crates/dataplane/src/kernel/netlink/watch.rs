@@ -15,10 +15,13 @@ pub(crate) struct Watch {
 impl Watch {
     /// Subscribes in the namespace of the process. Must be called inside a tokio runtime.
     pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let groups =
-            [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)
-            .map_err(|source| NetlinkError {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ];
+        let (connection, _, mut messages) =
+            rtnetlink::new_multicast_connection(&groups).map_err(|source| NetlinkError {
                 action: "subscribe to",
                 object: "link and address events".to_owned(),
                 source,

@@ -1,0 +1,312 @@
+//! Any state to any other, on the model kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use abi::{Algorithm, NetId};
+use proptest::prelude::*;
+
+use super::model::{Model, PICKS};
+use super::plan;
+use crate::desired::{
+    Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, Network, Published,
+    Service,
+};
+use crate::lower::{Facts, Uplink, lower};
+use crate::names::Names;
+use crate::world::{LinkName, World};
+
+const INGRESS: NetId = NetId(4096);
+
+/// One task: its number, its place, and what it serves.
+#[derive(Clone, Debug)]
+struct Task {
+    number: u8,
+    /// 0 is this node.
+    node: u8,
+    net: u8,
+    gateway: bool,
+    publishes: bool,
+    interface: u8,
+    weight: u16,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    tasks: Vec<Task>,
+    algorithm: Algorithm,
+    uplinks: u8,
+    mtu: u32,
+    port: u16,
+}
+
+fn task() -> impl Strategy<Value = Task> {
+    (
+        1u8..12,
+        0u8..4,
+        0u8..2,
+        any::<bool>(),
+        any::<bool>(),
+        0u8..2,
+        0u16..4,
+    )
+        .prop_map(
+            |(number, node, net, gateway, publishes, interface, weight)| Task {
+                number,
+                node,
+                net,
+                gateway,
+                publishes,
+                interface,
+                weight,
+            },
+        )
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let algorithm = prop_oneof![
+        Just(Algorithm::RoundRobin),
+        Just(Algorithm::SourceHash),
+        Just(Algorithm::Maglev)
+    ];
+    let tasks = proptest::collection::vec(task(), 0..12);
+    (tasks, algorithm, 1u8..4, 1400u32..1600, 4789u16..4791).prop_map(
+        |(mut tasks, algorithm, uplinks, mtu, port)| {
+            tasks.sort_by_key(|task| task.number);
+            tasks.dedup_by_key(|task| task.number);
+            Case {
+                tasks,
+                algorithm,
+                uplinks,
+                mtu,
+                port,
+            }
+        },
+    )
+}
+
+fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+    Ipv4Addr::new(a, b, c, d).into()
+}
+
+fn link(name: &str) -> LinkName {
+    LinkName::new(name).unwrap()
+}
+
+fn desired(case: &Case) -> Desired {
+    let mut desired = Desired {
+        address: v4(192, 0, 2, 1),
+        data_path_port: case.port,
+        ingress: Some(INGRESS),
+        gateway_blocks: vec!["172.30.1.0/24".parse().unwrap()],
+        vteps: case
+            .tasks
+            .iter()
+            .filter(|t| t.node != 0)
+            .map(|t| v4(192, 0, 2, 10 + t.node))
+            .collect(),
+        networks: BTreeMap::new(),
+        endpoints: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+        gateways: BTreeMap::new(),
+        services: BTreeMap::new(),
+        published: BTreeMap::new(),
+        backends: BTreeMap::new(),
+    };
+    for task in &case.tasks {
+        add_task(&mut desired, task);
+    }
+    let mut inside: BTreeMap<NetId, Vec<u32>> = BTreeMap::new();
+    for (id, backend) in &desired.backends {
+        inside.entry(backend.net).or_default().push(*id);
+    }
+    for (net, backends) in inside {
+        let service = Service {
+            id: net.0,
+            algorithm: case.algorithm,
+            backends,
+        };
+        if net == INGRESS {
+            let published = Published {
+                address: v4(0, 0, 0, 0),
+                port: 8080,
+                protocol: 6,
+            };
+            desired.published.insert(published, service);
+        } else {
+            let frontend = Frontend {
+                net,
+                address: v4(10, 0, 0, 200),
+                port: Some((80, 6)),
+            };
+            desired.services.insert(frontend, service);
+        }
+    }
+    desired
+}
+
+fn add_task(desired: &mut Desired, task: &Task) {
+    let net = NetId(u32::from(task.net) + 1);
+    let name = format!("web-{}", task.number);
+    let namespace = PathBuf::from(format!("/run/netns/{name}"));
+    let (address, ingress) = (v4(10, 0, 0, task.number), v4(10, 255, 0, task.number));
+    desired.networks.entry(net).or_insert_with(|| Network {
+        name: format!("net-{}", net.0),
+        subnets: vec![("10.0.0.0/24".parse().unwrap(), v4(10, 0, 0, 254))],
+        mtu: None,
+    });
+    let (attached, gateway) = if task.node == 0 {
+        let attachment = Attachment {
+            namespace: namespace.clone(),
+            interface: format!("eth{}", task.interface),
+            net,
+            addresses: vec![format!("{address}/24").parse().unwrap()],
+        };
+        desired.attachments.insert(name.clone(), attachment);
+        if task.gateway {
+            let gateway = Gateway {
+                interface: "eth7".to_owned(),
+                addresses: vec![v4(172, 30, 1, task.number)],
+                ingress: if task.publishes {
+                    vec![ingress]
+                } else {
+                    vec![]
+                },
+            };
+            desired.gateways.insert(namespace.clone(), gateway);
+        }
+        (Location::Attachment(name), Location::Gateway(namespace))
+    } else {
+        let node = v4(192, 0, 2, 10 + task.node);
+        (Location::Node(node), Location::Node(node))
+    };
+    desired
+        .endpoints
+        .insert((net, address), Endpoint { location: attached });
+    let id = u32::from(task.number);
+    let backend = Backend {
+        net,
+        address,
+        port: 80,
+        weight: task.weight,
+    };
+    desired.backends.insert(id, backend);
+    if task.gateway && task.publishes {
+        desired
+            .endpoints
+            .insert((INGRESS, ingress), Endpoint { location: gateway });
+        let backend = Backend {
+            net: INGRESS,
+            address: ingress,
+            port: 80,
+            weight: task.weight,
+        };
+        desired.backends.insert(id + 1000, backend);
+    }
+}
+
+fn wanted(case: &Case, model: &Model) -> World {
+    let mut uplinks = BTreeMap::new();
+    for number in 0..case.uplinks {
+        let address = v4(192, 0, 2 + number, 1);
+        let uplink = Uplink {
+            mtu: case.mtu,
+            addresses: [address].into(),
+            accepts_ra: number == 1,
+        };
+        uplinks.insert(link(&format!("eth{number}")), uplink);
+    }
+    let facts = Facts {
+        names: Names::new("n1"),
+        uplinks,
+        vteps: model.observe().world.tables.vteps,
+        vtep_capacity: 64,
+        reserved_ports: "1000".to_owned(),
+        forwarded_v6: Some(false),
+    };
+    lower(&desired(case), &facts).unwrap()
+}
+
+fn node() -> Model {
+    Model::new(&["eth0", "eth1", "eth2"].map(link))
+}
+
+/// Applies a case and checks that it is reached, and that nothing is left to do.
+fn reach(model: &mut Model, case: &Case) {
+    let wanted = wanted(case, model);
+    for change in plan(&wanted, &model.observe()).unwrap() {
+        model.apply(&change);
+    }
+    let reached = model.observe();
+    assert_eq!(reached.world, wanted);
+    assert_eq!(plan(&wanted, &reached).unwrap(), []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_state_is_reached_from_every_other(cases in proptest::collection::vec(case(), 1..5)) {
+        let mut model = node();
+        for case in &cases {
+            reach(&mut model, case);
+        }
+    }
+
+    #[test]
+    fn plan_that_breaks_off_is_finished_by_the_next(
+        first in case(),
+        second in case(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut model = node();
+        reach(&mut model, &first);
+        let changes = plan(&wanted(&second, &model), &model.observe()).unwrap();
+        for change in changes.iter().take(at.index(changes.len() + 1)) {
+            model.apply(change);
+        }
+        reach(&mut model, &second);
+    }
+
+    #[test]
+    fn nodes_keep_their_numbers(first in case(), second in case()) {
+        let mut model = node();
+        reach(&mut model, &first);
+        let before = model.observe().world.tables.vteps;
+        reach(&mut model, &second);
+        let after = model.observe().world.tables.vteps;
+        let addresses: BTreeSet<_> = after.values().collect();
+        prop_assert_eq!(addresses.len(), after.len(), "numbered twice");
+        for (number, address) in &before {
+            if addresses.contains(address) {
+                prop_assert_eq!(after.get(number), Some(address));
+            }
+        }
+    }
+}
+
+#[test]
+fn full_array_of_picks_is_a_problem() {
+    let tasks = (0..8u8).map(|number| Task {
+        number: number + 1,
+        node: 0,
+        net: number % 2,
+        gateway: false,
+        publishes: false,
+        interface: 0,
+        weight: 1,
+    });
+    let case = Case {
+        tasks: tasks.collect(),
+        algorithm: Algorithm::Maglev,
+        uplinks: 1,
+        mtu: 1500,
+        port: 4789,
+    };
+    let model = node();
+    let mut observed = model.observe();
+    observed.quarantine = vec![0..PICKS - 1000];
+    let problem = plan(&wanted(&case, &model), &observed).unwrap_err();
+    assert!(problem.message.contains("no room"), "{problem}");
+}
