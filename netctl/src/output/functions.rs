@@ -14,18 +14,21 @@ pub(super) const FUNCTIONS: &[(&str, Func)] = &[
     ("truncate", truncate),
 ];
 
+/// Where a header keeps the word for an object as a whole: a key that no template can write.
+pub(super) const OWN_WORD: &str = "";
+
 /// The same while the header is made: a header is a word, whatever is done to the values below.
 pub(super) const HEADER_FUNCTIONS: &[(&str, Func)] = &[
-    ("index", same),
-    ("len", same),
-    ("json", same),
-    ("split", same),
-    ("join", same),
-    ("title", same),
-    ("lower", same),
-    ("upper", same),
+    ("index", element),
+    ("len", word),
+    ("json", word),
+    ("split", word),
+    ("join", word),
+    ("title", word),
+    ("lower", word),
+    ("upper", word),
     ("pad", pad),
-    ("truncate", same),
+    ("truncate", word),
 ];
 
 fn json(arguments: &[Value]) -> Result<Value, FuncError> {
@@ -96,13 +99,24 @@ fn truncate(arguments: &[Value]) -> Result<Value, FuncError> {
     Ok(text.chars().take(length).collect::<String>().into())
 }
 
-fn same(arguments: &[Value]) -> Result<Value, FuncError> {
+/// What stands in a header for an element of a list.
+fn element(arguments: &[Value]) -> Result<Value, FuncError> {
     match arguments {
-        // A header that stands for a list has its one word in a list.
-        [Value::Array(words), ..] if words.len() == 1 => Ok(words[0].clone()),
+        [Value::Array(elements), ..] if elements.len() == 1 => Ok(elements[0].clone()),
         [word, ..] => Ok(word.clone()),
         [] => Err(FuncError::AtLeastXArgs("function".into(), 1)),
     }
+}
+
+/// What stands in a header for a value, whatever is made of the value.
+fn word(arguments: &[Value]) -> Result<Value, FuncError> {
+    let element = element(arguments)?;
+    if let Value::Object(fields) = &element
+        && let Some(word) = fields.get(OWN_WORD)
+    {
+        return Ok(word.clone());
+    }
+    Ok(element)
 }
 
 fn take<'a, const N: usize>(

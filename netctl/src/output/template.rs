@@ -4,7 +4,7 @@ use std::fmt;
 
 use gtmpl_ng::{Context, Func, Value};
 
-use super::functions::{FUNCTIONS, HEADER_FUNCTIONS};
+use super::functions::{FUNCTIONS, HEADER_FUNCTIONS, OWN_WORD};
 
 /// A template that has been read.
 pub(crate) struct Template {
@@ -49,14 +49,10 @@ impl Template {
     /// The header of a table of such objects: what the template gives for the fields' names.
     /// `example` is an object with every field filled.
     pub(crate) fn header(&self, example: &serde_json::Value) -> Result<String, TemplateError> {
-        let words = Context::from(to_header("", example, ListHeader::Word));
-        if let Ok(header) = self.header.render(&words) {
-            return Ok(header);
-        }
-        // `range` and `index` want a list.
-        let lists = Context::from(to_header("", example, ListHeader::List));
-        self.header
-            .render(&lists)
+        let render = |depth| self.header.render(&Context::from(header(example, depth)));
+        render(Depth::Words)
+            .or_else(|_| render(Depth::Objects))
+            .or_else(|_| render(Depth::Lists))
             .map_err(|error| explain(&error.to_string(), example))
     }
 }
@@ -156,32 +152,40 @@ fn to_number(number: &serde_json::Number) -> Value {
     }
 }
 
-/// What stands in a header for a list.
-#[derive(Clone, Copy)]
-enum ListHeader {
-    Word,
-    List,
+/// How much of an object's structure a header has. A template that only shows a value wants a
+/// word for it; one that goes into it wants what is inside.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    Words,
+    Objects,
+    Lists,
 }
 
-fn to_header(name: &str, example: &serde_json::Value, lists: ListHeader) -> Value {
+fn header(example: &serde_json::Value, depth: Depth) -> Value {
+    let fields = example.as_object().into_iter().flatten();
+    let words = fields.map(|(key, value)| (key.clone(), header_of(&spaced(key), value, depth)));
+    Value::Object(words.collect())
+}
+
+fn header_of(word: &str, example: &serde_json::Value, depth: Depth) -> Value {
     match example {
-        serde_json::Value::Object(fields) => {
-            let words = fields
-                .iter()
-                .map(|(key, value)| (key.clone(), to_header(&spaced(key), value, lists)));
-            Value::Object(words.collect())
-        }
-        serde_json::Value::Array(elements) => match (lists, elements.first()) {
-            (ListHeader::Word, _) => name.into(),
-            (ListHeader::List, None) => Value::Array(vec![name.into()]),
-            (ListHeader::List, Some(element)) => {
-                Value::Array(vec![to_header(name, element, lists)])
+        serde_json::Value::Object(_) if depth >= Depth::Objects => {
+            let mut fields = header(example, depth);
+            if let Value::Object(fields) = &mut fields {
+                fields.insert(OWN_WORD.to_owned(), word.into());
             }
-        },
+            fields
+        }
+        serde_json::Value::Array(elements) if depth == Depth::Lists => {
+            let element = elements.first().unwrap_or(&serde_json::Value::Null);
+            Value::Array(vec![header_of(word, element, depth)])
+        }
         serde_json::Value::Null
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)
-        | serde_json::Value::String(_) => name.into(),
+        | serde_json::Value::String(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_) => word.into(),
     }
 }
 

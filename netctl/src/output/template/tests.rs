@@ -72,6 +72,12 @@ fn headers_are_the_names_of_the_fields() {
         ("{{range .Backends}}{{.Endpoint}}{{end}}", "ENDPOINT"),
         ("{{(index .Backends 0).Endpoint}}", "ENDPOINT"),
         ("{{len .Backends}}", "BACKENDS"),
+        (
+            "{{len .Backends}} {{range .Backends}}{{.Weight}}{{end}} {{len .Addresses}}",
+            "BACKENDS WEIGHT ADDRESSES",
+        ),
+        ("{{.Packets}}", "PACKETS"),
+        ("{{json .Packets}} {{.Packets.Reply}}", "PACKETS REPLY"),
         ("{{json .Name}}", "NAME"),
         ("{{lower .Name | title}}", "NAME"),
         ("{{truncate .Name 2}}", "NAME"),
