@@ -70,7 +70,7 @@ impl Request {
         let socket = args
             .socket
             .or_else(|| from_environment(variable))
-            .unwrap_or_else(|| api::path::DEFAULT_SOCKET.into());
+            .unwrap_or_else(|| api::path::SOCKET.into());
         let question = match args.noun {
             Noun::Status { format } => Question::Status(format.read()?),
             Noun::Network(verb) => named(verb, Named::Network, |_all| List::Networks)?,
@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(socket(&["--socket", "/typed"], both), "/typed");
         assert_eq!(socket(&[], both), "/NETCTL_SOCKET");
         assert_eq!(socket(&[], netd), "/netd");
-        assert_eq!(socket(&[], empty), api::path::DEFAULT_SOCKET);
-        assert_eq!(socket(&[], |_| None), api::path::DEFAULT_SOCKET);
+        assert_eq!(socket(&[], empty), api::path::SOCKET);
+        assert_eq!(socket(&[], |_| None), api::path::SOCKET);
     }
 
     #[test]

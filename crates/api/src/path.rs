@@ -1,7 +1,7 @@
 //! Where each noun lives.
 
 /// Where netd listens unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/netd/netd.sock";
+pub const SOCKET: &str = "/run/netd/netd.sock";
 
 /// [`crate::Status`].
 pub const STATUS: &str = "/netd/v1/status";
