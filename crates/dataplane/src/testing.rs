@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use crate::kernel::netns::Netns;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -61,6 +62,7 @@ impl Namespace {
         let (stop, stopped) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             enter_new(UnshareFlags::NEWNET);
+            run("ip link set lo up");
             let pid = rustix::process::getpid().as_raw_nonzero();
             let tid = rustix::thread::gettid().as_raw_nonzero();
             sender
@@ -78,6 +80,11 @@ impl Namespace {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Runs `work` on a thread inside.
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        Netns::open(&self.path).unwrap().run(work).unwrap()
     }
 
     /// Runs a command inside and returns what it prints.

@@ -1,5 +1,8 @@
 //! Against the real kernel, in namespaces that vanish with their threads. Needs root.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
 use abi::{Algorithm, NetId};
 
 use super::*;
@@ -52,34 +55,43 @@ fn desired(tasks: &[&Namespace]) -> Desired {
     for (task, number) in tasks.iter().zip(1u8..) {
         add_task(&mut desired, task, number);
     }
-    let backends: Vec<u32> = desired.backends.keys().copied().collect();
-    let service = |algorithm| Service {
-        id: 7,
+    let service = |algorithm, net| Service {
+        id: net,
         algorithm,
-        backends: backends.clone(),
+        backends: backends_of(&desired, NetId(net)),
     };
-    for (port, algorithm) in [
-        (80, Algorithm::RoundRobin),
-        (81, Algorithm::SourceHash),
-        (82, Algorithm::Maglev),
-    ] {
-        let address = "10.0.1.100".parse().unwrap();
-        let frontend = Frontend {
-            net: NET,
-            address,
-            port: Some((port, 6)),
-        };
-        desired.services.insert(frontend, service(algorithm));
-    }
+    let inside = [
+        Algorithm::RoundRobin,
+        Algorithm::SourceHash,
+        Algorithm::Maglev,
+    ];
+    let services: Vec<(Frontend, Service)> = (80u16..)
+        .zip(inside)
+        .map(|(port, algorithm)| (vip(port), service(algorithm, NET.0)))
+        .collect();
     let published = Published {
         address: "0.0.0.0".parse().unwrap(),
         port: 8080,
         protocol: 6,
     };
+    let outside = service(Algorithm::Maglev, INGRESS.0);
+    desired.published.insert(published, outside);
+    desired.services.extend(services);
     desired
-        .published
-        .insert(published, service(Algorithm::Maglev));
-    desired
+}
+
+fn backends_of(desired: &Desired, net: NetId) -> Vec<u32> {
+    let of_net = |(_, backend): &(&u32, &Backend)| backend.net == net;
+    let backends = desired.backends.iter().filter(of_net);
+    backends.map(|(id, _)| *id).collect()
+}
+
+fn vip(port: u16) -> Frontend {
+    Frontend {
+        net: NET,
+        address: "10.0.1.100".parse().unwrap(),
+        port: Some((port, 6)),
+    }
 }
 
 fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
@@ -121,15 +133,15 @@ fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
             ingress: vec![ingress],
         },
     );
-    desired.backends.insert(
-        u32::from(number),
-        Backend {
-            net: NET,
+    for (id, net, address) in [(0, NET, address), (100, INGRESS, ingress)] {
+        let backend = Backend {
+            net,
             address,
             port: 8080,
             weight: 1,
-        },
-    );
+        };
+        desired.backends.insert(id + u32::from(number), backend);
+    }
 }
 
 #[test]
@@ -213,6 +225,68 @@ fn cleanup_leaves_nothing() {
                 .all(|pin| !pin.file_name().to_string_lossy().contains("netd"))
         );
         assert_eq!(std::fs::read_dir(&settings.state_dir).unwrap().count(), 0);
+    });
+}
+
+/// Answers every connection with the client's address, until it is dropped.
+fn serve(task: &Namespace) {
+    task.enter(|| {
+        let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let client = stream.peer_addr().unwrap().ip();
+                let _ = write!(stream, "{client}");
+            }
+        });
+    });
+}
+
+/// Connects from `place` and returns what the server saw.
+fn ask(place: &Namespace, server: &str) -> String {
+    let server: SocketAddr = server.parse().unwrap();
+    place.enter(|| {
+        let mut stream = TcpStream::connect_timeout(&server, Duration::from_secs(3)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+#[test]
+fn traffic_flows_on_one_node() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two, client) = (Namespace::new(), Namespace::new(), Namespace::new());
+        run(&format!(
+            "ip link set wire netns {}",
+            client.path().display()
+        ));
+        client.run("ip address add 192.0.2.100/24 dev wire");
+        client.run("ip link set wire up");
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        dataplane.apply(&desired(&[&one, &two])).await.unwrap();
+        serve(&one);
+        serve(&two);
+
+        one.run("ping -c 1 -W 2 10.0.1.12");
+        one.run("ping -c 1 -W 2 fd00:1::12");
+        one.run("ping -c 1 -W 2 10.0.1.100");
+        one.run("ping -c 1 -W 2 192.0.2.100");
+        assert_eq!(ask(&one, "10.0.1.12:8080"), "10.0.1.11");
+        for port in [80, 81, 82] {
+            let seen = ask(&one, &format!("10.0.1.100:{port}"));
+            assert!(["10.0.1.11", "10.0.1.1"].contains(&seen.as_str()), "{seen}");
+        }
+        assert_eq!(ask(&client, "192.0.2.1:8080"), "192.0.2.100");
+        assert!(dataplane.flows().unwrap().len() >= 4);
+        let opened: u64 = dataplane
+            .loads()
+            .unwrap()
+            .values()
+            .map(|load| load.opened)
+            .sum();
+        assert_eq!(opened, 4);
+        assert_eq!(dataplane.collect_garbage().unwrap(), 0);
+        assert_eq!(dataplane.drops().unwrap().len(), abi::DropReason::COUNT);
     });
 }
 
