@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Endpoint {
-    /// Eight hexadecimal digits, derived from the name.
+    /// Twelve hexadecimal digits, derived from the name.
     #[serde(rename = "ID")]
     pub id: String,
     /// The name, unique in the cluster.
