@@ -1,7 +1,6 @@
 //! The data plane of one node, as the daemon drives it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,12 +13,13 @@ use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
 use crate::kernel::probe;
-use crate::lower::{self, Facts, Underlay};
+use crate::lower::{self, Facts};
 use crate::names::Names;
 use crate::observe::{self, Node, Sources};
 use crate::plan::{Change, Observed, TableChange, plan};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::Record;
+use crate::status::Status;
 use crate::tables::FrontendKey;
 use crate::watch::Events;
 use crate::world::World;
@@ -71,40 +71,19 @@ pub struct Report {
     pub changes: usize,
 }
 
-/// How things are.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// `None` until the first state has been applied.
-    pub underlay: Option<Underlay>,
-    /// Largest inner packet in bytes; `None` until the first state has been applied.
-    pub overlay_mtu: Option<u32>,
-    /// Interfaces by program.
-    pub programs: BTreeMap<&'static str, BTreeSet<String>>,
-    /// The node's end of each attachment, by the endpoint's name.
-    pub host_interfaces: BTreeMap<String, String>,
-    /// The node's end of each gateway attachment, by the task's namespace.
-    pub gateway_interfaces: BTreeMap<PathBuf, String>,
-    /// Entries that the flow table can hold.
-    pub flow_capacity: u32,
-    /// Numbers of nodes in the tables; 0 is this node.
-    pub vteps: BTreeMap<u32, IpAddr>,
-    /// What keeps traffic from passing, and what the last state could not reach.
-    pub problems: Vec<Problem>,
-}
-
 /// The data plane of one node.
 #[derive(Debug)]
 pub struct Dataplane {
-    names: Names,
+    pub(crate) names: Names,
     netlink: Netlink,
-    programs: Programs,
+    pub(crate) programs: Programs,
     pub(crate) maps: Maps,
     pub(crate) samples: Samples,
     pub(crate) last_samples: BTreeMap<abi::DropReason, abi::DropSample>,
     record: Record,
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
-    status: Status,
+    pub(crate) status: Status,
 }
 
 /// What a plan starts from.
@@ -221,15 +200,6 @@ impl Dataplane {
         Events::open(self.netlink.clone()).map_err(refused)
     }
 
-    /// How things are, as of the last call of [`Self::apply`].
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let mut status = self.status.clone();
-        status.flow_capacity = self.maps.flows.capacity();
-        status.programs = self.attached();
-        status
-    }
-
     /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.
     pub fn close(self) {
         drop(self);
@@ -314,47 +284,6 @@ impl Dataplane {
                 keys.iter().for_each(&mut free);
             }
         }
-    }
-
-    fn update_status(&mut self, desired: &Desired, facts: &Facts, problems: &[Problem]) {
-        let underlay = lower::underlay(desired, facts).ok();
-        let vteps = self.maps.vteps.entries().unwrap_or_default().into_iter();
-        let names = &self.names;
-        self.status = Status {
-            overlay_mtu: underlay.as_ref().map(lower::overlay_mtu),
-            underlay,
-            host_interfaces: desired
-                .attachments
-                .keys()
-                .map(|name| (name.clone(), names.attachment(name).to_string()))
-                .collect(),
-            gateway_interfaces: desired
-                .gateways
-                .keys()
-                .map(|path| (path.clone(), names.gateway(path).to_string()))
-                .collect(),
-            vteps: vteps
-                .filter(|(_, vtep)| !vtep.address.is_unspecified())
-                .map(|(number, vtep)| (number, vtep.address.into()))
-                .collect(),
-            problems: problems.iter().cloned().chain(probe::obstacles()).collect(),
-            ..Status::default()
-        };
-    }
-
-    fn attached(&self) -> BTreeMap<&'static str, BTreeSet<String>> {
-        let mut programs: BTreeMap<&'static str, BTreeSet<String>> = crate::world::Program::ALL
-            .iter()
-            .map(|p| (p.name(), BTreeSet::new()))
-            .collect();
-        for link in self.programs.pins().pinned_links().unwrap_or_default() {
-            let name = crate::watch::link_name(link.ifindex).filter(|_| link.alive);
-            programs
-                .entry(link.program.name())
-                .or_default()
-                .extend(name);
-        }
-        programs
     }
 }
 

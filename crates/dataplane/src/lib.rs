@@ -19,18 +19,20 @@ mod plan;
 mod problem;
 mod read;
 mod record;
+mod status;
 mod tables;
 #[cfg(test)]
 mod testing;
 mod watch;
 mod world;
 
-pub use abi::{Algorithm, FlowState, NetId};
+pub use abi::{Algorithm, FlowState, Load, NetId};
 pub use cleanup::{Cleaned, Cleanup, cleanup};
 pub use desired::*;
-pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings, Status};
+pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings};
 pub use lower::Underlay;
 pub use names::mac_of;
 pub use problem::{Problem, ProblemCode};
 pub use read::{Drop, Flow, ReadError, Sample};
+pub use status::Status;
 pub use watch::Events;

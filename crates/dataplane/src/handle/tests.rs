@@ -1,7 +1,7 @@
 //! Against the real kernel, in namespaces that vanish with their threads. Needs root.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 
 use abi::{Algorithm, NetId};
 
@@ -287,6 +287,178 @@ fn traffic_flows_on_one_node() {
         assert_eq!(opened, 4);
         assert_eq!(dataplane.collect_garbage().unwrap(), 0);
         assert_eq!(dataplane.drops().unwrap().len(), abi::DropReason::COUNT);
+    });
+}
+
+#[test]
+fn new_address_is_news_and_a_task_is_not() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let mut events = dataplane.events().unwrap();
+        let quiet = Duration::from_millis(300);
+        assert!(tokio::time::timeout(quiet, events.changed()).await.is_err());
+        dataplane.apply(&desired(&[&task])).await.unwrap();
+        assert!(tokio::time::timeout(quiet, events.changed()).await.is_err());
+
+        run("ip address add 192.0.2.7/24 dev eth0");
+        let patient = Duration::from_secs(5);
+        assert_eq!(
+            tokio::time::timeout(patient, events.changed()).await,
+            Ok(Some(()))
+        );
+        assert_eq!(
+            dataplane.apply(&desired(&[&task])).await.unwrap().changes,
+            1
+        );
+
+        run("ip link add extra type veth peer name extra2");
+        run("ip link set extra up");
+        run("ip address add 198.51.100.1/24 dev extra");
+        assert_eq!(
+            tokio::time::timeout(patient, events.changed()).await,
+            Ok(Some(()))
+        );
+        dataplane.apply(&desired(&[&task])).await.unwrap();
+        assert!(dataplane.status().programs["from_uplink"].contains("extra"));
+        run("ip link del extra");
+        dataplane.apply(&desired(&[&task])).await.unwrap();
+        assert!(!dataplane.status().programs["from_uplink"].contains("extra"));
+        assert_eq!(
+            dataplane.apply(&desired(&[&task])).await.unwrap().changes,
+            0
+        );
+    });
+}
+
+#[test]
+fn foreign_firewall_is_named() {
+    in_node("192.0.2.1/24", |directory| async move {
+        run("nft add table ip filter");
+        run(
+            "nft add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+        );
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        dataplane.apply(&desired(&[])).await.unwrap();
+        let problems = dataplane.status().problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].code, ProblemCode::ForeignFirewall);
+        assert!(
+            problems[0].message.contains("ip filter FORWARD"),
+            "{}",
+            problems[0]
+        );
+    });
+}
+
+#[test]
+fn damage_is_repaired() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let full = desired(&[&task]);
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        dataplane.apply(&full).await.unwrap();
+        let names = dataplane.status().host_interfaces;
+        for damage in [
+            "ip link del eth0",
+            "ip route flush table 28260",
+            "ip rule del priority 100",
+            "ip address flush dev eth1",
+            "ip neighbour flush nud permanent dev eth1",
+            "ip link set eth0 down",
+            "sysctl -q -w net.ipv4.conf.eth1.rp_filter=1",
+        ] {
+            task.run(damage);
+            assert!(
+                dataplane.apply(&full).await.unwrap().changes > 0,
+                "{damage}"
+            );
+            assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0, "{damage}");
+        }
+        let table = format!("nft flush table inet {}", dataplane.names.table());
+        let tunnel = dataplane.names.tunnel();
+        for damage in [
+            format!("ip link del {}", names["web-1"]),
+            format!("ip link del {tunnel}"),
+            format!("ip link set {tunnel} down"),
+            "sysctl -q -w net.ipv4.ip_forward=0".to_owned(),
+            table,
+        ] {
+            run(&damage);
+            assert!(
+                dataplane.apply(&full).await.unwrap().changes > 0,
+                "{damage}"
+            );
+            assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0, "{damage}");
+        }
+    });
+}
+
+fn flow_key(client: &str, server: &str, side: abi::Side) -> abi::FlowKey {
+    let address = |text: &str| text.parse::<IpAddr>().unwrap().into();
+    abi::FlowKey {
+        net: NET,
+        client: address(client),
+        server: address(server),
+        client_port: 4000,
+        server_port: 8080,
+        protocol: 6,
+        side: side as u8,
+        reserved: 0,
+    }
+}
+
+/// Puts both entries of a flow from 10.0.1.12 to the backend 1 into the table.
+fn insert_flow(dataplane: &Dataplane, opened: u64) {
+    let forward = flow_key("10.0.1.12", "10.0.1.100", abi::Side::Forward);
+    let reverse = flow_key("10.0.1.12", "10.0.1.11", abi::Side::Reverse);
+    let flow = |peer: &abi::FlowKey| abi::Flow {
+        last_ns: bpf::now_ns(),
+        peer: peer.server,
+        client: peer.client,
+        peer_port: peer.server_port,
+        client_port: peer.client_port,
+        backend: 1,
+        service: NET.0,
+        seen: abi::Seen::REPLIED,
+        ..abi::Flow::default()
+    };
+    let flows = &dataplane.maps.flows;
+    flows
+        .put_all(&[(forward, flow(&reverse)), (reverse, flow(&forward))])
+        .unwrap();
+    let load = abi::Load { opened, closed: 0 };
+    dataplane.maps.loads.put(&1, &load).unwrap();
+}
+
+/// So many opened, and all of them ended.
+fn ended(flows: u64) -> abi::Load {
+    abi::Load {
+        opened: flows,
+        closed: flows,
+    }
+}
+
+#[test]
+fn ended_flows_are_collected_and_counted() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two) = (Namespace::new(), Namespace::new());
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        dataplane.apply(&desired(&[&one, &two])).await.unwrap();
+
+        insert_flow(&dataplane, 1);
+        assert_eq!(dataplane.collect_garbage().unwrap(), 0);
+        assert_eq!(dataplane.flows().unwrap().len(), 1);
+        let later = bpf::now_ns() + 8_000_000_000_000;
+        assert_eq!(dataplane.maps.collect_garbage(later).unwrap(), 1);
+        assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
+        assert_eq!(dataplane.loads().unwrap()[&1], ended(1));
+
+        // A client that goes takes its flows along, and the backend's count is right.
+        insert_flow(&dataplane, 2);
+        dataplane.apply(&desired(&[&one])).await.unwrap();
+        assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
+        assert_eq!(dataplane.loads().unwrap()[&1], ended(2));
     });
 }
 

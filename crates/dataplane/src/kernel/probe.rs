@@ -21,19 +21,19 @@ pub(crate) fn missing() -> Vec<Problem> {
     let mut problems = Vec::new();
     privileges(&mut problems);
     kernel(&mut problems);
-    if !Path::new("/proc/sys/net/ipv6").exists() {
-        problems.push(Problem::new(
-            ProblemCode::Feature,
-            "the kernel has no IPv6".to_owned(),
-            "a kernel with CONFIG_IPV6, started without ipv6.disable=1",
-        ));
-    }
     problems
 }
 
 /// What will keep traffic from passing, though everything can be set up.
 pub(crate) fn obstacles() -> Vec<Problem> {
     let mut problems = Vec::new();
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        problems.push(Problem::new(
+            ProblemCode::Feature,
+            "the kernel has no IPv6: addresses of that family cannot be used".to_owned(),
+            "a kernel with CONFIG_IPV6, started without ipv6.disable=1",
+        ));
+    }
     match nft::dropping_chains() {
         Ok(chains) => problems.extend(
             chains

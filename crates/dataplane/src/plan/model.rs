@@ -31,7 +31,7 @@ pub(super) struct Model {
 
 impl Model {
     /// A node with these interfaces of its own.
-    pub(super) fn new<'a>(uplinks: impl IntoIterator<Item = &'a LinkName>) -> Self {
+    pub(super) fn new(uplinks: &[LinkName]) -> Self {
         let mut model = Self::default();
         for name in uplinks {
             model.add_link(name);
@@ -234,9 +234,9 @@ impl Model {
             TableChange::PutSettings(settings) => self.settings = Some(self.numbered(settings)),
             TableChange::PutVteps(vteps) => tables.vteps.extend(vteps.iter().copied()),
             TableChange::RemoveVteps(vteps) => {
-                vteps
-                    .iter()
-                    .for_each(|(number, _)| drop(tables.vteps.remove(number)));
+                tables
+                    .vteps
+                    .retain(|number, address| !vteps.contains(&(*number, *address)));
             }
             TableChange::PutNetworks(networks) => tables.networks.extend(networks.iter().copied()),
             TableChange::RemoveNetworks(keys) => {

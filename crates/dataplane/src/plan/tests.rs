@@ -306,7 +306,7 @@ fn full_array_of_picks_is_a_problem() {
     };
     let model = node();
     let mut observed = model.observe();
-    observed.quarantine = vec![0..PICKS - 1000];
+    observed.quarantine.push(0..PICKS - 1000);
     let problem = plan(&wanted(&case, &model), &observed).unwrap_err();
     assert!(problem.message.contains("no room"), "{problem}");
 }
