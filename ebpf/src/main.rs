@@ -67,7 +67,7 @@ pub(crate) fn from_overlay_test(context: TcContext) -> i32 {
 #[unsafe(link_section = "license")]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+static LICENSE: [u8; 4] = *b"GPL\0";
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
