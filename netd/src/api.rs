@@ -8,6 +8,7 @@ mod drops;
 mod endpoint;
 mod flow;
 mod lookup;
+mod names;
 mod network;
 mod port;
 mod refusal;
@@ -18,7 +19,7 @@ mod status;
 mod tests;
 mod vip;
 
-pub(crate) use server::{BindError, Server};
+pub(crate) use server::Server;
 
 use api::path;
 use axum::Router;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Flow {
-    /// Name of the network in which client and backend meet; the ingress network's for clients
-    /// from outside.
+    /// Name of the network in which client and backend meet, `ingress` for clients from outside;
+    /// its number when it no longer exists.
     pub network: String,
     /// `tcp`, `udp`, or another protocol's name or number.
     pub protocol: String,

@@ -1,38 +1,37 @@
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use api::{DropCount, DropSample};
 use axum::Json;
 use axum::extract::State;
 
+use super::names::{Names, protocol};
 use super::refusal::Refusal;
-use super::snapshot::{Snapshot, protocol};
 use crate::agent::{self, Handle};
 
 pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<DropCount>>, Refusal> {
-    let snapshot = Snapshot::of(&agent)?;
-    let networks = snapshot.network_names();
     let drops = agent.live.drops().await?;
-    Ok(Json(
-        drops.iter().map(|drop| count(&networks, drop)).collect(),
-    ))
+    let topology = agent.state.borrow().topology.clone();
+    let names = Names::new(topology.as_deref());
+    Ok(Json(drops.iter().map(|drop| count(&names, drop)).collect()))
 }
 
-fn count(networks: &BTreeMap<u32, &str>, drop: &agent::Drop) -> DropCount {
+fn count(names: &Names<'_>, drop: &agent::Drop) -> DropCount {
     DropCount {
         reason: drop.reason.to_owned(),
         count: drop.count,
         description: drop.description.to_owned(),
-        last_sample: drop.last.as_ref().map(|last| sample(networks, last)),
+        last_sample: drop.last.as_ref().map(|last| sample(names, last)),
     }
 }
 
-fn sample(networks: &BTreeMap<u32, &str>, sample: &agent::Sample) -> DropSample {
-    let network = networks.get(&sample.net).copied();
+fn sample(names: &Names<'_>, sample: &agent::Sample) -> DropSample {
     DropSample {
         time: sample.time.into(),
         interface: sample.interface.clone(),
-        network: network.unwrap_or_default().to_owned(),
+        network: match sample.net {
+            0 => String::new(),
+            vni => names.network(vni),
+        },
         protocol: match sample.protocol {
             0 => String::new(),
             number => protocol(number),

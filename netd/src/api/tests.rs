@@ -10,7 +10,7 @@ use node::{Kernel, Node, ip};
 
 #[tokio::test]
 async fn status_tells_what_runs_and_what_is_wrong() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let status = node.client.status().await.unwrap();
     assert_eq!(
         (status.node.as_str(), status.mode.as_str()),
@@ -42,7 +42,7 @@ async fn status_tells_what_runs_and_what_is_wrong() {
 
 #[tokio::test]
 async fn networks_are_listed_with_the_ingress_network() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let networks = node.client.networks().await.unwrap();
     let names: Vec<_> = networks.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["app", "back", "ingress"]);
@@ -61,7 +61,7 @@ async fn networks_are_listed_with_the_ingress_network() {
 
 #[tokio::test]
 async fn a_network_is_found_by_name_id_and_beginning() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     for wanted in ["back", "4098"] {
         let network = node.client.network(wanted).await.unwrap();
         assert_eq!(network.network.name, "back");
@@ -84,7 +84,7 @@ async fn a_network_is_found_by_name_id_and_beginning() {
 
 #[tokio::test]
 async fn endpoints_say_where_they_are() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let endpoint = node.client.endpoint("web-1").await.unwrap();
     assert!(endpoint.local);
     assert_eq!(endpoint.addresses, [ip("10.0.1.11"), ip("fd00:1::11")]);
@@ -114,7 +114,7 @@ async fn endpoints_say_where_they_are() {
 
 #[tokio::test]
 async fn vips_have_each_backend_once_with_its_connections() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let vip = node.client.vip("web").await.unwrap();
     assert_eq!(vip.addresses, [ip("10.0.1.2"), ip("fd00:1::2")]);
     assert_eq!((vip.ports[0].port, vip.ports[0].target), (80, 8080));
@@ -156,7 +156,7 @@ async fn vips_have_each_backend_once_with_its_connections() {
 
 #[tokio::test]
 async fn published_ports_count_what_is_open() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let ports = node.client.ports().await.unwrap();
     assert_eq!(ports.len(), 1);
     assert_eq!(
@@ -176,7 +176,7 @@ async fn published_ports_count_what_is_open() {
 
 #[tokio::test]
 async fn flows_have_names_for_numbers() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let flows = node.client.flows().await.unwrap();
     let [mesh, closed, inside] = &flows[..] else {
         panic!("three flows: {flows:?}")
@@ -207,7 +207,7 @@ async fn flows_have_names_for_numbers() {
 
 #[tokio::test]
 async fn drops_have_their_last_sample() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let drops = node.client.drops().await.unwrap();
     assert_eq!((drops[0].reason.as_str(), drops[0].count), ("no-port", 7));
     let sample = drops[0].last_sample.as_ref().unwrap();
@@ -222,7 +222,7 @@ async fn drops_have_their_last_sample() {
 
 #[tokio::test]
 async fn without_data_plane_the_topology_is_still_told() {
-    let node = Node::start(Kernel::Silent).await;
+    let node = Node::start(Kernel::Silent);
     let status = node.client.status().await.unwrap();
     assert_eq!(status.state, NodeState::Degraded);
     assert_eq!((status.counts.endpoints, status.counts.flows), (3, 0));
@@ -246,7 +246,7 @@ async fn without_data_plane_the_topology_is_still_told() {
 
 #[tokio::test]
 async fn without_topology_nothing_is_said_not_to_exist() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     node.change(|state| state.topology = None);
     let error = node.client.network("app").await.unwrap_err();
     assert!(
@@ -258,11 +258,22 @@ async fn without_topology_nothing_is_said_not_to_exist() {
         "{error}"
     );
     assert_eq!(node.client.status().await.unwrap().counts.networks, 0);
+    let flows = node.client.flows().await.unwrap();
+    assert_eq!(flows.len(), 3, "the kernel goes on");
+    assert_eq!(
+        (flows[0].network.as_str(), flows[0].service.as_str()),
+        ("4096", "")
+    );
+    assert_eq!(
+        (flows[0].direction.as_str(), flows[0].backend),
+        ("to:192.0.2.12", None)
+    );
+    assert_eq!(node.client.drops().await.unwrap()[0].count, 7);
 }
 
 #[tokio::test]
 async fn what_the_api_does_not_have_is_refused_as_json() {
-    let node = Node::start(Kernel::Answers).await;
+    let node = Node::start(Kernel::Answers);
     let page = node.raw("GET /netd/v2/status HTTP/1.1").await;
     assert!(page.starts_with("HTTP/1.1 404"), "{page}");
     assert!(page.ends_with(r#"{"message":"page not found"}"#), "{page}");
@@ -276,7 +287,7 @@ async fn what_the_api_does_not_have_is_refused_as_json() {
 
 #[tokio::test]
 async fn the_socket_goes_when_the_server_is_stopped() {
-    let mut node = Node::start(Kernel::Answers).await;
+    let mut node = Node::start(Kernel::Answers);
     node.client.status().await.unwrap();
     node.stop.take().unwrap().send(()).unwrap();
     (&mut node.serving).await.unwrap();

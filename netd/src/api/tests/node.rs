@@ -83,7 +83,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) async fn start(kernel: Kernel) -> Self {
+    pub(super) fn start(kernel: Kernel) -> Self {
         let dir = TempDir::new().unwrap();
         let (state, current) = watch::channel(Arc::new(state(dir.path())));
         let (live, questions) = Live::new(4);
@@ -204,7 +204,7 @@ fn flows(topology: &model::Topology) -> Vec<agent::Flow> {
     let closed = agent::Flow {
         client: place("198.18.1.100:4002"),
         state: agent::FlowState::Closed,
-        ..mesh.clone()
+        ..mesh
     };
     let inside = agent::Flow {
         net: 4097,
@@ -225,7 +225,7 @@ fn flows(topology: &model::Topology) -> Vec<agent::Flow> {
             packets: 1,
             bytes: 40,
         },
-        ..mesh.clone()
+        ..mesh
     };
     vec![inside, closed, mesh]
 }
