@@ -1,15 +1,25 @@
 //! The driver: one loop that brings this node to what the topology says, and tells what it did.
+//!
+//! The file is edited, a signal comes, an interface of the node changes, time passes: each leads to
+//! one pass of [`node::NodeAgent`], which ends with a new [`State`] for whoever asks. Questions about
+//! flows, drops and loads are answered between passes, since one task owns the data plane.
 
+mod answer;
+mod driver;
 mod live;
+mod node;
 mod state;
+mod supervisor;
 
+pub(crate) use driver::run;
 pub(crate) use live::{
-    Attached, Direction, Drop, Flow, FlowState, Interface, Live, Load as BackendLoad, Question,
-    Sample, Transfer, Unanswered,
+    Attached, Direction, Drop, Flow, FlowState, Live, Load as BackendLoad, Sample, Unanswered,
 };
-pub(crate) use state::{Applied, Load, Obstacle, State};
-
-pub(crate) use crate::topology::LoadError;
+#[cfg(test)]
+pub(crate) use live::{Interface, Question, Transfer};
+#[cfg(test)]
+pub(crate) use state::{Applied, Obstacle};
+pub(crate) use state::{Load, State};
 
 use std::sync::Arc;
 

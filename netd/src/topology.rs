@@ -5,7 +5,6 @@
 //! its syntax and its place among the kernel's namespaces.
 
 mod desired;
-mod document;
 mod load;
 mod parse;
 mod watch;

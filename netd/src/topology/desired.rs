@@ -1,6 +1,6 @@
 //! One node's part of the cluster, in the terms of the data plane.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -243,6 +243,8 @@ const fn algorithm(algorithm: model::Algorithm) -> Algorithm {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::topology::load::check_text;
 

@@ -10,8 +10,8 @@ use model::{EndpointName, NodeName, Topology, raw};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
-use super::document::Mistake;
 use super::parse::parse;
+use crate::document::Mistake;
 
 /// The file system of namespaces, as `statfs` calls it (`NSFS_MAGIC`, linux/magic.h).
 const NSFS: i64 = 0x6e73_6673;

@@ -5,44 +5,31 @@ use model::raw::{
     Topology,
 };
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
-use super::document::{Mistake, Reader, Table};
+use crate::document::{self, Mistake, Reader, Table};
 
 /// Reads the text of a topology file. What comes back beside mistakes is what could be understood
 /// all the same; after mistakes in the syntax that is nothing.
 pub(super) fn parse(text: &str) -> (Topology, Vec<Mistake>) {
-    let mut reader = Reader::new(text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let line = error.span().map_or(1, |span| reader.line(span.start));
-        reader.mistake(line, error.message().to_owned());
-    }
-    if !errors.is_empty() {
-        return (Topology::default(), reader.mistakes);
-    }
-    let topology = reader.topology(document.get_ref());
-    (topology, reader.mistakes)
+    document::read(text, Reader::topology)
 }
 
 impl Reader {
-    fn topology<'a>(&mut self, document: &'a DeTable<'a>) -> Topology {
-        let mut root = self.root(document);
-        let topology = Topology {
-            data_path_port: self.integer(&mut root, "data_path_port"),
+    fn topology(&mut self, root: &mut Table<'_>) -> Topology {
+        Topology {
+            data_path_port: self.integer(root, "data_path_port"),
             ingress: self
-                .table(&mut root, ("ingress", "[ingress]"))
+                .table(root, ("ingress", "[ingress]"))
                 .map(|table| self.read(table, Self::ingress)),
             gateway: self
-                .table(&mut root, ("gateway", "[gateway]"))
+                .table(root, ("gateway", "[gateway]"))
                 .map(|table| self.read(table, Self::gateway)),
-            nodes: self.all(&mut root, ("node", "[[node]]"), Self::node),
-            networks: self.all(&mut root, ("network", "[[network]]"), Self::network),
-            endpoints: self.all(&mut root, ("endpoint", "[[endpoint]]"), Self::endpoint),
-            services: self.all(&mut root, ("service", "[[service]]"), Self::service),
-        };
-        self.finish(&root);
-        topology
+            nodes: self.all(root, ("node", "[[node]]"), Self::node),
+            networks: self.all(root, ("network", "[[network]]"), Self::network),
+            endpoints: self.all(root, ("endpoint", "[[endpoint]]"), Self::endpoint),
+            services: self.all(root, ("service", "[[service]]"), Self::service),
+        }
     }
 
     fn all<'a, T>(

@@ -8,34 +8,61 @@ use toml::de::{DeTable, DeValue};
 
 /// One mistake in the shape of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
+pub(crate) struct Mistake {
     /// Line, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// What is wrong.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// Turns offsets into lines, and collects mistakes.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     /// Offset of the first byte of every line but the first.
     line_starts: Vec<usize>,
-    pub(super) mistakes: Vec<Mistake>,
+    mistakes: Vec<Mistake>,
 }
 
 /// A table that is being read; the keys that have been asked for are the ones that it may have.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     table: &'a DeTable<'a>,
     /// How messages call it: `[[node]]`.
     label: &'static str,
     asked: BTreeSet<&'static str>,
     /// Line of its header, or where it starts.
-    pub(super) line: usize,
+    pub(crate) line: usize,
+}
+
+/// Reads a document: `read` asks for the keys that it may have. After mistakes in the syntax nothing
+/// is read at all; after others, what comes back is what could be understood all the same.
+pub(crate) fn read<T: Default>(
+    text: &str,
+    read: impl FnOnce(&mut Reader, &mut Table<'_>) -> T,
+) -> (T, Vec<Mistake>) {
+    let mut reader = Reader::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let line = error.span().map_or(1, |span| reader.line(span.start));
+        reader.mistake(line, error.message().to_owned());
+    }
+    if !errors.is_empty() {
+        return (T::default(), reader.mistakes);
+    }
+    let table = document.get_ref();
+    let mut root = Table {
+        table,
+        label: "the file",
+        asked: BTreeSet::new(),
+        line: 1,
+    };
+    let value = read(&mut reader, &mut root);
+    reader.finish(&root);
+    (value, reader.mistakes)
 }
 
 impl Reader {
-    pub(super) fn new(text: &str) -> Self {
+    fn new(text: &str) -> Self {
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         Self {
             line_starts: ends.map(|(end, _)| end + 1).collect(),
@@ -44,26 +71,16 @@ impl Reader {
     }
 
     /// The line that has the byte at an offset.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= offset) + 1
     }
 
-    pub(super) fn mistake(&mut self, line: usize, message: String) {
+    fn mistake(&mut self, line: usize, message: String) {
         self.mistakes.push(Mistake { line, message });
     }
 
-    /// Starts on the whole document.
-    pub(super) const fn root<'a>(&self, table: &'a DeTable<'a>) -> Table<'a> {
-        Table {
-            table,
-            label: "the file",
-            asked: BTreeSet::new(),
-            line: 1,
-        }
-    }
-
     /// Ends a table: whatever has not been asked for does not belong there.
-    pub(super) fn finish(&mut self, table: &Table<'_>) {
+    pub(crate) fn finish(&mut self, table: &Table<'_>) {
         for (key, _) in table.table {
             let name = key.get_ref().as_ref();
             if !table.asked.contains(name) {
@@ -78,17 +95,17 @@ impl Reader {
         }
     }
 
-    pub(super) fn string(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<String> {
+    pub(crate) fn string(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<String> {
         self.field(table, key, "a string", |value| {
             value.as_str().map(str::to_owned)
         })
     }
 
-    pub(super) fn integer(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<i64> {
+    pub(crate) fn integer(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<i64> {
         self.field(table, key, "an integer of 64 bits", integer)
     }
 
-    pub(super) fn boolean(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<bool> {
+    pub(crate) fn boolean(&mut self, table: &mut Table<'_>, key: &'static str) -> Field<bool> {
         self.field(table, key, "true or false", |value| match value {
             DeValue::Boolean(value) => Some(*value),
             DeValue::String(_)
@@ -101,7 +118,7 @@ impl Reader {
     }
 
     /// An array of strings. Elements that are none are reported and left out.
-    pub(super) fn strings(
+    pub(crate) fn strings(
         &mut self,
         table: &mut Table<'_>,
         key: &'static str,
@@ -115,7 +132,7 @@ impl Reader {
 
     /// An array whose elements `read` takes one by one. When it takes none of them, the array
     /// counts as malformed.
-    pub(super) fn list<'a, T>(
+    pub(crate) fn list<'a, T>(
         &mut self,
         table: &mut Table<'a>,
         key: &'static str,
@@ -148,7 +165,7 @@ impl Reader {
     }
 
     /// The tables of an array of tables, such as all `[[node]]`.
-    pub(super) fn tables<'a>(
+    pub(crate) fn tables<'a>(
         &mut self,
         table: &mut Table<'a>,
         (key, label): (&'static str, &'static str),
@@ -167,7 +184,7 @@ impl Reader {
     }
 
     /// A table, such as `[ingress]`.
-    pub(super) fn table<'a>(
+    pub(crate) fn table<'a>(
         &mut self,
         table: &mut Table<'a>,
         (key, label): (&'static str, &'static str),
@@ -177,7 +194,7 @@ impl Reader {
     }
 
     /// A value that has to be a table.
-    pub(super) fn table_of<'a>(
+    pub(crate) fn table_of<'a>(
         &mut self,
         value: &'a Spanned<DeValue<'a>>,
         (key, label): (&'static str, &'static str),
@@ -225,7 +242,7 @@ impl Reader {
     }
 
     /// Reports a value of the wrong type.
-    pub(super) fn wrong(&mut self, line: usize, (key, value): (&str, &DeValue<'_>), needed: &str) {
+    pub(crate) fn wrong(&mut self, line: usize, (key, value): (&str, &DeValue<'_>), needed: &str) {
         let found = match value {
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "an integer",

@@ -1,0 +1,85 @@
+//! What netd does when it is called: be the daemon, or one of the things that end by themselves.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::{Check, Command, Config};
+use crate::topology::{self, LoadError};
+use crate::{agent, logging};
+
+/// Does what was asked for.
+///
+/// # Errors
+/// When it was refused or has failed.
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Run(given) => daemon(given.config()?),
+        Command::Check(given) => check(&given.check()?),
+        Command::Cleanup(given, dry_run) => cleanup(&given.cleanup(dry_run)?),
+    }
+}
+
+fn daemon(config: Config) -> Result<()> {
+    logging::start(config.logging.clone());
+    runtime()?.block_on(agent::run(config))
+}
+
+/// One thread: what takes time here is the kernel's answer, and calls for it are short.
+fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
+fn check(check: &Check) -> Result<()> {
+    let loaded = topology::load(&check.topology).map_err(listed)?;
+    let unfit = check
+        .node
+        .as_ref()
+        .map(|node| topology::unfit(&loaded, node));
+    if let Some(errors) = unfit.filter(|errors| !errors.is_empty()) {
+        return Err(listed(errors));
+    }
+    let topology = &loaded.topology;
+    let line = format!(
+        "{}: {} nodes, {} networks, {} endpoints, {} services, no errors",
+        check.topology.display(),
+        topology.nodes.len(),
+        topology.networks.len(),
+        topology.endpoints.len(),
+        topology.services.len(),
+    );
+    writeln!(io::stdout(), "{line}").context("write the result")
+}
+
+fn listed(errors: Vec<LoadError>) -> anyhow::Error {
+    let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    anyhow::Error::msg(lines.join("\n"))
+}
+
+fn cleanup(wanted: &dataplane::Cleanup) -> Result<()> {
+    let cleaned = runtime()?.block_on(dataplane::cleanup(wanted));
+    let verb = if wanted.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    let mut out = io::stdout().lock();
+    for object in &cleaned.removed {
+        writeln!(out, "{verb} {object}").context("write the result")?;
+    }
+    if cleaned.problems.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<_> = cleaned.problems.iter().map(ToString::to_string).collect();
+    bail!("{}", problems.join("\n"));
+}
+
+/// Tells why the process ends, on standard error.
+pub(crate) fn complain(error: &anyhow::Error) {
+    // When nobody reads the errors, nobody reads this one.
+    let _ = writeln!(io::stderr(), "{error:#}");
+}

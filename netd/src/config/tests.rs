@@ -1,0 +1,105 @@
+use std::path::Path;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::*;
+
+fn typed(line: &str) -> Given {
+    let words = std::iter::once("netd").chain(line.split_whitespace());
+    match Args::try_parse_from(words).unwrap().asked().unwrap() {
+        Command::Run(given) | Command::Check(given) | Command::Cleanup(given, _) => given,
+    }
+}
+
+fn written(text: &str) -> Given {
+    file::parse(Path::new("netd.toml"), text)
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn two_values_are_enough() {
+    let config = typed("--static t.toml --node n1").config().unwrap();
+    assert_eq!(
+        (config.topology, config.instance),
+        ("t.toml".into(), "n1".to_owned())
+    );
+    assert_eq!(config.socket, Path::new("/run/netd/netd.sock"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/netd/n1"));
+    assert_eq!(config.bpffs, Path::new("/sys/fs/bpf"));
+    assert_eq!(config.logging.format, LogFormat::Text);
+    assert_eq!(config.flow_capacity, None);
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let file = "static = 'f.toml'\nnode = 'n1'\ninstance = 'lab'\nlog_format = 'json'\nflow_capacity = 4096\n";
+    let config = typed("--node n2 --state-dir /tmp/x")
+        .over(written(file))
+        .config()
+        .unwrap();
+    assert_eq!(config.node.as_str(), "n2");
+    assert_eq!(
+        (config.topology, config.state_dir),
+        ("f.toml".into(), "/tmp/x".into())
+    );
+    assert_eq!(
+        (config.instance, config.flow_capacity),
+        ("lab".to_owned(), Some(4096))
+    );
+    assert_eq!(config.logging.format, LogFormat::Json);
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let file = "nodes = 'n1'\nlog = 7\nflow_capacity = 5\nlog_format = 'xml'\n";
+    let errors = typed("--instance a/b --log =x")
+        .over(written(file))
+        .config()
+        .unwrap_err();
+    let told = errors.to_string();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 8, "{told}");
+    for (line, begin) in lines.iter().zip([
+        "netd.toml:2: `log` takes a string, not an integer",
+        "netd.toml:1: the file has no key `nodes`; it has bpffs, flow_capacity, instance, ",
+        "--static is needed, or NETD_STATIC, or `static` in the file",
+        "--node is needed, or NETD_NODE, or `node` in the file",
+        "--instance or NETD_INSTANCE: `a/b`: a name has 1 to 63 ",
+        "--log or NETD_LOG: `=x`: ",
+        "netd.toml:4: `xml`: `text` or `json` is needed",
+        "netd.toml:3: `5`: a number from 1024 to 16777216 is needed",
+    ]) {
+        assert!(line.starts_with(begin), "{line}");
+    }
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_an_error_and_the_default_one_is_not() {
+    let args = ["netd", "--config", "/nonexistent/netd.toml"];
+    let error = Args::try_parse_from(args).unwrap().asked().unwrap_err();
+    assert!(
+        error.to_string().starts_with("/nonexistent/netd.toml: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn cleanup_is_of_one_instance_or_of_all() {
+    let all = typed("cleanup --dry-run").cleanup(true).unwrap();
+    assert_eq!((all.instance, all.state), (None, "/var/lib/netd".into()));
+    assert!(all.dry_run);
+    let one = typed("cleanup --instance lab-n1").cleanup(false).unwrap();
+    assert_eq!(one.instance.as_deref(), Some("lab-n1"));
+    assert_eq!(one.state, Path::new("/var/lib/netd/lab-n1"));
+}
+
+#[test]
+fn a_check_needs_no_node() {
+    let check = typed("check --static t.toml").check().unwrap();
+    assert_eq!((check.topology, check.node), ("t.toml".into(), None));
+    assert!(typed("check").check().is_err());
+}
