@@ -197,7 +197,7 @@ impl Dataplane {
     /// # Errors
     /// When the kernel refuses the subscription.
     pub fn events(&self) -> Result<Events, OpenError> {
-        Events::open(self.netlink.clone()).map_err(refused)
+        Events::open().map_err(refused)
     }
 
     /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.

@@ -9,7 +9,7 @@ use abi::{
 };
 
 use crate::handle::Dataplane;
-use crate::kernel::bpf::{TableError, now_ns};
+use crate::kernel::bpf::{TableError, now_ns, origin};
 use crate::watch::link_name;
 
 /// A map cannot be read.
@@ -203,7 +203,7 @@ fn describe(
         backend_id: flow.backend,
         service_id: flow.service,
         state: seen.state(),
-        via: node(flow.via),
+        via: origin(key, flow).and_then(node),
         target: known.and_then(|backend| node(backend.vtep)),
         idle: Duration::from_nanos(idle_ns),
         expires: Duration::from_nanos(seen.timeout_ns(key.protocol).saturating_sub(idle_ns)),
@@ -248,6 +248,13 @@ mod tests {
         let flow = abi::Flow {
             backend: 3,
             last_ns: 1_000_000_000,
+            // The interface that it came in by, not a node.
+            via: 2,
+            delivery: abi::Delivery {
+                kind: abi::delivery::MESH,
+                target: 2,
+                ..abi::Delivery::default()
+            },
             ..abi::Flow::default()
         };
         let backend = abi::Backend {
@@ -262,6 +269,7 @@ mod tests {
         assert_eq!(described.frontend, "192.0.2.1:8080".parse().unwrap());
         assert_eq!(described.backend, Some("10.255.0.2:8080".parse().unwrap()));
         assert_eq!(described.target, Some("192.0.2.2".parse().unwrap()));
+        assert_eq!(described.via, None);
         assert_eq!(described.idle, Duration::from_secs(2));
         assert_eq!(described.expires, Duration::from_secs(28));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::kernel::netlink::{Netlink, NetlinkError, Watch};
 use crate::lower::Uplink;
 use crate::observe::Node;
+use crate::problem::{Problem, ProblemCode};
 use crate::world::LinkName;
 
 /// How long to wait for more changes of the same kind: an address rarely comes alone.
@@ -20,10 +21,11 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn open(netlink: Netlink) -> Result<Self, NetlinkError> {
+    /// With a socket of its own: the kernel runs one dump on each at a time, and refuses others.
+    pub(crate) fn open() -> Result<Self, NetlinkError> {
         Ok(Self {
             watch: Watch::open()?,
-            netlink,
+            netlink: Netlink::open()?,
             last: None,
         })
     }
@@ -49,7 +51,7 @@ impl Events {
         match Node::observe(&self.netlink).await {
             Ok(node) => Some(node.uplinks()),
             Err(error) => {
-                tracing::warn!(%error, "cannot list the node's interfaces");
+                tracing::warn!(problem = %Problem::from_error(ProblemCode::Refused, &error), "news of the node's interfaces are lost");
                 None
             }
         }

@@ -8,7 +8,7 @@ mod sys;
 mod table;
 
 pub(crate) use contents::{ContentsError, LinkNames};
-pub(crate) use flows::now_ns;
+pub(crate) use flows::{now_ns, origin};
 pub(crate) use object::{Maps, Programs, Samples, load};
 pub(crate) use pins::{PinError, PinnedLink, Pins, mount_bpffs};
 pub(crate) use table::TableError;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use abi::hash::murmur3_32;
 use abi::{Address, Algorithm, Flow, FlowKey, Service, Vtep, delivery};
 
+use super::flows::origin;
 use super::object::Maps;
 use super::table::{Plain, Table, TableError};
 use crate::plan::{Purge, TableChange};
@@ -247,7 +248,7 @@ fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
     };
     let through = matches!(flow.delivery.kind, delivery::TUNNEL | delivery::MESH)
         && purge.vteps.contains(&flow.delivery.target);
-    let from = flow.via != 0 && purge.vteps.contains(&flow.via);
+    let from = origin(key, flow).is_some_and(|node| purge.vteps.contains(&node));
     purge.backends.contains(&flow.backend)
         || endpoint(key.client)
         || endpoint(key.server)

@@ -23,6 +23,13 @@ pub(crate) fn owns_state(key: &FlowKey, flow: &Flow) -> bool {
     key.side == Side::Reverse as u8 || flow.delivery.kind == delivery::MESH
 }
 
+/// The node from which a flow came through the mesh, a key of `vteps`. A forward entry that stands
+/// alone keeps the interface that the client's packets came in by in that place.
+pub(crate) fn origin(key: &FlowKey, flow: &Flow) -> Option<u32> {
+    let alone = key.side == Side::Forward as u8 && flow.delivery.kind == delivery::MESH;
+    (flow.via != 0 && !alone).then_some(flow.via)
+}
+
 /// The key of a translated flow's other entry.
 fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
     FlowKey {
