@@ -6,6 +6,9 @@
 use core::intrinsics::{AtomicOrdering, atomic_or, atomic_xadd};
 
 const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
+/// LLVM selects the instruction that does not fetch for every relaxed operation, whether its result is
+/// used or not (`BPFInstrInfo.td`): whoever wants the old value must ask for an order.
+const FETCHING: AtomicOrdering = AtomicOrdering::AcqRel;
 
 /// Adds to a word and returns what it was.
 ///
@@ -14,7 +17,7 @@ const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
 #[inline(always)]
 pub(crate) unsafe fn add_u32(word: *mut u32, value: u32) -> u32 {
     // SAFETY: by this function's contract.
-    unsafe { atomic_xadd::<u32, u32, RELAXED>(word, value) }
+    unsafe { atomic_xadd::<u32, u32, FETCHING>(word, value) }
 }
 
 /// Adds to a word.
@@ -34,5 +37,5 @@ pub(crate) unsafe fn add_u64(word: *mut u64, value: u64) {
 #[inline(always)]
 pub(crate) unsafe fn set_u32(word: *mut u32, bits: u32) -> u32 {
     // SAFETY: by this function's contract.
-    unsafe { atomic_or::<u32, u32, RELAXED>(word, bits) }
+    unsafe { atomic_or::<u32, u32, FETCHING>(word, bits) }
 }

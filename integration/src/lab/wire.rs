@@ -11,14 +11,17 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
 use super::record::Record;
 use super::spec::{Outsider, Spec};
-use crate::{command, netns};
+use crate::{command, netns, wait};
 
+/// How long devices may take to come up.
+const LIMIT: Duration = Duration::from_secs(10);
 /// The member that is the switch and the router.
 const WIRE: &str = "wire";
 /// The member that is a client on the underlay itself.
@@ -53,23 +56,39 @@ pub(super) fn build(spec: &Spec, record: &mut Record) -> Result<()> {
         &underlay.router(),
     )?;
     for outsider in &spec.outsiders {
-        connect(
-            spec,
-            &outsider.name,
-            &outsider.addresses,
-            &routers(outsider),
-        )?;
+        let routers = routers(outsider);
+        connect(spec, &outsider.name, &outsider.addresses, &routers)?;
     }
-    Ok(())
+    // Last: a switch that comes up before its cables notices them only a second later.
+    command::ip_batch(Some(&spec.namespace(WIRE)), "link set br0 up\n")?;
+    wait::until(LIMIT, "the wire comes up", || {
+        namespaces
+            .iter()
+            .all(|namespace| is_up(namespace).unwrap_or(false))
+    })
+}
+
+/// Whether all devices of a namespace carry packets. The kernel brings them up some time after it
+/// was told to, and drops what is sent before.
+fn is_up(namespace: &str) -> Result<bool> {
+    let text = command::run(
+        "ip",
+        &["-n", namespace, "-details", "-json", "link", "show", "up"],
+    )?;
+    let links: Vec<serde_json::Value> = serde_json::from_str(&text).context("read links")?;
+    let works = |link: &serde_json::Value| {
+        let port = &link["linkinfo"]["info_slave_data"]["state"];
+        link["ifname"] == "lo"
+            || (link["operstate"] == "UP" && (port.is_null() || port == "forwarding"))
+    };
+    Ok(links.len() > 1 && links.iter().all(works))
 }
 
 /// The commands inside the wire's namespace.
 fn switch(spec: &Spec) -> Result<String> {
     let mtu = spec.underlay_mtu;
-    let mut batch = format!(
-        "link add br0 mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\n\
-         link set br0 up\n"
-    );
+    let mut batch =
+        format!("link add br0 mtu {mtu} type bridge forward_delay 0 mcast_snooping 0\n");
     for router in on_underlay(spec.underlay().router()) {
         writeln!(batch, "{}", address("br0", &router))?;
     }

@@ -81,7 +81,7 @@ fn sample(sample: &DropSample) -> String {
     };
     format!(
         "{age} ago on {}{network}: {} {} -> {}, {} bytes",
-        sample.interface,
+        cell::text(&sample.interface),
         cell::text(&sample.protocol),
         cell::text(&sample.source),
         cell::text(&sample.destination),
