@@ -1,0 +1,192 @@
+//! One entry of the flow table: what a packet does to it.
+
+use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Load, Seen};
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use super::Translation;
+use crate::{
+    atomic,
+    drops::now_ns,
+    maps::{EMBRYOS, FLOWS, LOADS, TRANSLATION, TWIN, slot},
+    skb::Skb,
+};
+
+/// A flow's entry, as long as the program runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    flow: *mut Flow,
+    embryo: bool,
+}
+
+/// Looks a key up among the established flows, then among the openings.
+#[inline(always)]
+pub(crate) fn find(key: &FlowKey) -> Option<Entry> {
+    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+        return Some(Entry {
+            flow,
+            embryo: false,
+        });
+    }
+    EMBRYOS
+        .get_ptr_mut(key)
+        .map(|flow| Entry { flow, embryo: true })
+}
+
+impl Entry {
+    /// The entry's value. Other CPUs may change it at the same time, field by field.
+    #[inline(always)]
+    pub(crate) fn flow(&self) -> &Flow {
+        // SAFETY: the pointer came from a map during this run; entries are not freed before the
+        // program ends, and every bit pattern is a value.
+        unsafe { &*self.flow }
+    }
+
+    /// Whether the flow still counts: not expired, and not about to be replaced by this packet.
+    #[inline(always)]
+    pub(crate) fn takes(&self, header: &Header, now: u64) -> bool {
+        let seen = Seen(self.flow().seen);
+        !seen.is_expired(header.protocol, self.flow().last_ns, now)
+            && !seen.is_reopened_by(header.protocol, header.flags)
+    }
+
+    /// What this entry does to a packet.
+    #[inline(always)]
+    pub(super) fn translation(&self) -> Result<&'static Translation, DropReason> {
+        let flow = self.flow();
+        let translation = slot(&TRANSLATION)?;
+        translation.peer = flow.peer;
+        translation.client = flow.client;
+        translation.peer_port = flow.peer_port;
+        translation.client_port = flow.client_port;
+        translation.delivery = flow.delivery;
+        translation.backend = flow.backend;
+        translation.via = flow.via;
+        Ok(translation)
+    }
+
+    /// Makes `vtep` the node that the flow comes from: another ingress node has taken over.
+    #[inline(always)]
+    pub(super) fn come_from(&self, vtep: u32) {
+        if self.flow().via != vtep {
+            // SAFETY: as in `flow`; the fields are aligned words that may be overwritten any time.
+            unsafe {
+                (*self.flow).via = vtep;
+            }
+            // SAFETY: as above.
+            unsafe {
+                (*self.flow).delivery.target = vtep;
+            }
+        }
+    }
+
+    /// Records a packet, and moves an opening to the established flows when it is an answer.
+    #[inline(always)]
+    pub(crate) fn pass(&self, key: &FlowKey, direction: Direction, skb: Skb, header: &Header) {
+        let bits = Seen::of_packet(header.protocol, direction, header.flags);
+        // SAFETY: as in `flow`; racing writers may lose a count, as its documentation says.
+        let flow = unsafe { &mut *self.flow };
+        flow.last_ns = now_ns();
+        let count = match direction {
+            Direction::Forward => &mut flow.forward,
+            Direction::Reply => &mut flow.reply,
+        };
+        count.packets += 1;
+        count.bytes += u64::from(skb.len());
+        if flow.seen & bits != bits {
+            set(self.flow, bits);
+        }
+        if self.embryo {
+            if bits & Seen::REPLIED != 0 {
+                self.promote(key);
+            }
+        } else if Seen(flow.seen).state() == FlowState::Closed {
+            count_end(self.flow);
+        }
+    }
+
+    #[inline(never)]
+    fn promote(&self, key: &FlowKey) {
+        let flow = self.flow();
+        if FLOWS.insert(key, flow, u64::from(BPF_NOEXIST)).is_err() {
+            // Full, or another CPU was faster. Where it is full the flow stays an opening, and
+            // lives as long as nothing pushes it out.
+            return;
+        }
+        let Some(twin_key) = twin(key, flow) else {
+            return;
+        };
+        if let Some(other) = EMBRYOS.get_ptr(twin_key) {
+            // SAFETY: as in `flow`.
+            let other = unsafe { &*other };
+            let _ = FLOWS.insert(twin_key, other, 0);
+            let _ = EMBRYOS.remove(twin_key);
+        }
+        add_load(flow.backend, |load| &raw mut load.opened);
+        if let Some(settled) = FLOWS.get_ptr_mut(key) {
+            // SAFETY: as in `flow`.
+            if Seen(unsafe { (*settled).seen }).state() == FlowState::Closed {
+                count_end(settled);
+            }
+        }
+        let _ = EMBRYOS.remove(key);
+    }
+
+    /// Forgets the flow, both its entries.
+    #[inline(never)]
+    pub(crate) fn remove(&self, key: &FlowKey) {
+        let Some(twin_key) = twin(key, self.flow()) else {
+            return;
+        };
+        if self.embryo {
+            let _ = EMBRYOS.remove(key);
+            let _ = EMBRYOS.remove(twin_key);
+        } else {
+            count_end(self.flow);
+            let _ = FLOWS.remove(key);
+            let _ = FLOWS.remove(twin_key);
+        }
+    }
+}
+
+/// The key of a translated flow's other entry. Of a flow that stands alone it names nothing.
+#[inline(always)]
+pub(super) fn twin(key: &FlowKey, flow: &Flow) -> Option<&'static FlowKey> {
+    let twin = slot(&TWIN).ok()?;
+    twin.net = key.net;
+    twin.client = flow.client;
+    twin.server = flow.peer;
+    twin.client_port = flow.client_port;
+    twin.server_port = flow.peer_port;
+    twin.protocol = key.protocol;
+    twin.side = key.side ^ 1;
+    Some(twin)
+}
+
+#[inline(always)]
+fn set(flow: *mut Flow, bits: u32) -> u32 {
+    // SAFETY: `flow` points to a map value found during this run.
+    let seen = unsafe { &raw mut (*flow).seen };
+    // SAFETY: `seen` is an aligned word of it.
+    unsafe { atomic::set_u32(seen, bits) }
+}
+
+/// Counts the end of a flow, once, whoever sees it first.
+#[inline(always)]
+fn count_end(flow: *mut Flow) {
+    // SAFETY: as in `Entry::flow`.
+    let Flow { seen, backend, .. } = *unsafe { &*flow };
+    if seen & Seen::COUNTED == 0 && set(flow, Seen::COUNTED) & Seen::COUNTED == 0 {
+        add_load(backend, |load| &raw mut load.closed);
+    }
+}
+
+#[inline(always)]
+fn add_load(backend: u32, field: impl Fn(&mut Load) -> *mut u64) {
+    let Some(load) = LOADS.get_ptr_mut(backend) else {
+        return;
+    };
+    // SAFETY: the pointer came from the map during this run.
+    let field = field(unsafe { &mut *load });
+    // SAFETY: `field` is an aligned word of it.
+    unsafe { atomic::add_u64(field, 1) };
+}

@@ -1,0 +1,153 @@
+//! Opening a flow.
+
+use abi::{
+    Address, Delivery, Direction, DropReason, Flow, FlowKey, Header, NetId, Seen, TransferCount,
+};
+use aya_ebpf::bindings::BPF_NOEXIST;
+
+use super::{Translation, entry::find, forward_key, reverse_key_of};
+use crate::{
+    drops::now_ns,
+    maps::{EMBRYOS, NEW_FLOW, OPENING, TRANSLATION, slot},
+    skb::Skb,
+};
+
+/// A flow to be opened by the client's packet at hand.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Opening {
+    /// The network in which client and backend meet.
+    pub(crate) net: NetId,
+    /// The client as the backend will see it.
+    pub(crate) client: Address,
+    /// The backend's number.
+    pub(crate) backend: u32,
+    /// The backend's address.
+    pub(crate) address: Address,
+    /// The service's number, 0 when it is not known here.
+    pub(crate) service: u32,
+    /// Where the client's packets go.
+    pub(crate) forward: Delivery,
+    /// Where the replies go.
+    pub(crate) reply: Delivery,
+    /// The node that the flow came from; see [`Flow::via`].
+    pub(crate) via: u32,
+    /// The backend's port.
+    pub(crate) port: u16,
+    /// Zero.
+    pub(crate) reserved: u16,
+}
+
+impl Opening {
+    /// Room for an opening outside the stack, one for each CPU.
+    #[inline(always)]
+    pub(crate) fn room() -> Result<&'static mut Self, DropReason> {
+        slot(&OPENING)
+    }
+
+    /// Makes the open flow's translation the current one.
+    #[inline(always)]
+    pub(crate) fn settle(&self, header: &Header) -> Result<(), DropReason> {
+        let translation = slot(&TRANSLATION)?;
+        translation.peer = self.address;
+        translation.client = self.client;
+        translation.peer_port = self.port;
+        translation.client_port = header.source_port;
+        translation.delivery = self.forward;
+        translation.backend = self.backend;
+        translation.via = self.via;
+        Ok(())
+    }
+}
+
+/// The translation of the flow that was opened last in this run.
+#[inline(always)]
+pub(crate) fn translation() -> Result<&'static Translation, DropReason> {
+    Ok(slot(&TRANSLATION)?)
+}
+
+/// Opens a translated flow: the reverse entry first, which proves that no other flow looks the same
+/// to the backend, then the forward entry.
+///
+/// # Errors
+/// [`DropReason::Collision`] when another live flow does, [`DropReason::TableFull`] when the kernel
+/// has no room.
+#[inline(always)]
+pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
+    open_reverse(skb, header, opening)?;
+    let forward = slot(&NEW_FLOW)?;
+    forward.peer = opening.address;
+    forward.peer_port = opening.port;
+    forward.client = opening.client;
+    forward.delivery = opening.forward;
+    let key = forward_key(opening.net, header);
+    EMBRYOS
+        .insert(key, forward, 0)
+        .map_err(|_| DropReason::TableFull)
+}
+
+/// Opens a flow of which this node has the backend's side only.
+///
+/// # Errors
+/// As [`open_pair`].
+#[inline(never)]
+pub(crate) fn open_reverse(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
+    let mut key = reverse_key_of(opening.net, header, &opening.address, opening.port);
+    key.client = opening.client;
+    make_room(&key, header)?;
+    let reverse = slot(&NEW_FLOW)?;
+    fill(reverse, skb, header, opening);
+    reverse.delivery = opening.reply;
+    EMBRYOS
+        .insert(key, reverse, u64::from(BPF_NOEXIST))
+        .map_err(|_| DropReason::Collision)
+}
+
+/// Opens a flow of which this node has the client's side only.
+///
+/// # Errors
+/// [`DropReason::TableFull`] when the kernel has no room.
+#[inline(never)]
+pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
+    let forward = slot(&NEW_FLOW)?;
+    fill(forward, skb, header, opening);
+    forward.delivery = opening.forward;
+    let key = forward_key(opening.net, header);
+    EMBRYOS
+        .insert(key, forward, 0)
+        .map_err(|_| DropReason::TableFull)
+}
+
+#[inline(always)]
+fn fill(flow: &mut Flow, skb: Skb, header: &Header, opening: &Opening) {
+    flow.last_ns = now_ns();
+    flow.forward = TransferCount {
+        packets: 1,
+        bytes: u64::from(skb.len()),
+    };
+    flow.reply = TransferCount::default();
+    flow.peer = header.destination;
+    flow.client = header.source;
+    flow.peer_port = header.destination_port;
+    flow.client_port = header.source_port;
+    flow.backend = opening.backend;
+    flow.service = opening.service;
+    flow.seen = Seen::of_packet(header.protocol, Direction::Forward, header.flags);
+    flow.via = opening.via;
+}
+
+/// Removes what stands in the way of a new reverse entry, if it is over. A flow of the same client
+/// to the same frontend that has lost its other half is over too.
+#[inline(always)]
+fn make_room(reverse: &FlowKey, header: &Header) -> Result<(), DropReason> {
+    let Some(entry) = find(reverse) else {
+        return Ok(());
+    };
+    let flow = entry.flow();
+    let same = flow.peer == header.destination && flow.peer_port == header.destination_port;
+    if same || !entry.takes(header, now_ns()) {
+        entry.remove(reverse);
+        return Ok(());
+    }
+    Err(DropReason::Collision)
+}
