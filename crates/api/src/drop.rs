@@ -24,7 +24,7 @@ pub struct DropSample {
     pub time: Timestamp,
     /// The interface that it came in by.
     pub interface: String,
-    /// The network's name.
+    /// The network's name; `gateway` for the tasks' way out of the cluster.
     pub network: String,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, or the protocol's number.
     pub protocol: String,

@@ -11,7 +11,8 @@ pub struct Flow {
     pub network: String,
     /// `tcp`, `udp`, or another protocol's name or number.
     pub protocol: String,
-    /// The client, as the backend sees it.
+    /// The client. The backend sees this address, too, unless the client is the backend itself:
+    /// then it sees its network's gateway address.
     pub client: SocketAddr,
     /// What the client dialled; `null` when it dialled the backend itself.
     pub frontend: Option<SocketAddr>,

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
+use dataplane::NetId;
 use model::{BackendId, Topology};
 
 use super::snapshot::INGRESS;
+
+/// What the tasks' way out of the cluster is called.
+const GATEWAY: &str = "gateway";
 
 /// The names that a topology gives.
 #[derive(Default)]
@@ -43,8 +47,11 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// A network's name, else its number.
+    /// A network's name, else its number. The tasks' way out is no network of the topology's.
     pub(super) fn network(&self, vni: u32) -> String {
+        if vni == NetId::GATEWAY.0 {
+            return GATEWAY.to_owned();
+        }
         let name = self.networks.get(&vni);
         name.map_or_else(|| vni.to_string(), ToString::to_string)
     }

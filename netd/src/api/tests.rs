@@ -217,6 +217,11 @@ async fn drops_have_their_last_sample() {
     );
     assert_eq!(sample.source, "[fd00:1::11]:4711");
     assert_eq!(sample.destination, "10.0.1.2", "port 0 is none");
+    let sample = drops[2].last_sample.as_ref().unwrap();
+    assert_eq!(
+        (sample.network.as_str(), sample.source.as_str()),
+        ("gateway", "")
+    );
     assert!(drops[1].last_sample.is_none());
 }
 

@@ -246,7 +246,16 @@ fn drops() -> Vec<Drop> {
         count,
         last,
     };
-    vec![drop("no-port", 7, Some(sample)), drop("no-flow", 0, None)]
+    let out = Sample {
+        net: dataplane::NetId::GATEWAY.0,
+        source: None,
+        ..sample.clone()
+    };
+    vec![
+        drop("no-port", 7, Some(sample)),
+        drop("no-flow", 0, None),
+        drop("multicast", 0, Some(out)),
+    ]
 }
 
 fn loads(topology: &model::Topology) -> BTreeMap<u32, BackendLoad> {
