@@ -20,6 +20,12 @@ use super::record::Record;
 use super::spec::{Outsider, Spec};
 use crate::{command, netns, wait};
 
+/// Until a link-local address has been shown to be nobody else's, which takes seconds, a router
+/// asks for no neighbour. These here are nobody else's.
+const NO_WAIT: &str = "ipv6/conf/eth0/accept_dad=0";
+const NO_WAIT_IN_WIRE: &str = "ipv6/conf/default/accept_dad=0";
+/// Number of the first cable's end in the wire's namespace; members never have that many devices.
+const FIRST_INDEX: usize = 1_000_000;
 /// How long devices may take to come up.
 const LIMIT: Duration = Duration::from_secs(10);
 /// The member that is the switch and the router.
@@ -38,8 +44,13 @@ pub(super) fn build(spec: &Spec, record: &mut Record) -> Result<()> {
         .collect();
     record.announce(&namespaces)?;
     netns::create(&namespaces)?;
+    let settings = [
+        "ipv4/ip_forward=1",
+        "ipv6/conf/all/forwarding=1",
+        NO_WAIT_IN_WIRE,
+    ];
+    set(&spec.namespace(WIRE), &settings)?;
     command::ip_batch(Some(&spec.namespace(WIRE)), &switch(spec)?).context("make the underlay")?;
-    netns::inside(&spec.namespace(WIRE), forward)??;
     let underlay = spec.underlay();
     for (name, index) in spec.node_names().iter().zip(0u8..) {
         connect(
@@ -59,7 +70,7 @@ pub(super) fn build(spec: &Spec, record: &mut Record) -> Result<()> {
         let routers = routers(outsider);
         connect(spec, &outsider.name, &outsider.addresses, &routers)?;
     }
-    // Last: a switch that comes up before its cables notices them only a second later.
+    // Last, for the same reason that `cable` has.
     command::ip_batch(Some(&spec.namespace(WIRE)), "link set br0 up\n")?;
     wait::until(LIMIT, "the wire comes up", || {
         namespaces
@@ -78,8 +89,9 @@ fn is_up(namespace: &str) -> Result<bool> {
     let links: Vec<serde_json::Value> = serde_json::from_str(&text).context("read links")?;
     let works = |link: &serde_json::Value| {
         let port = &link["linkinfo"]["info_slave_data"]["state"];
-        link["ifname"] == "lo"
-            || (link["operstate"] == "UP" && (port.is_null() || port == "forwarding"))
+        let works = link["operstate"] == "UP" && (port.is_null() || port == "forwarding");
+        // The switch works as soon as its ports do, and says so later.
+        works || link["ifname"] == "lo" || link["ifname"] == "br0"
     };
     Ok(links.len() > 1 && links.iter().all(works))
 }
@@ -92,13 +104,14 @@ fn switch(spec: &Spec) -> Result<String> {
     for router in on_underlay(spec.underlay().router()) {
         writeln!(batch, "{}", address("br0", &router))?;
     }
-    for member in spec.node_names().iter().map(String::as_str).chain([CLIENT]) {
-        writeln!(batch, "{}", cable(spec, member, mtu))?;
+    let names = spec.node_names();
+    for (index, member) in names.iter().map(String::as_str).chain([CLIENT]).enumerate() {
+        writeln!(batch, "{}", cable(spec, member, (index, mtu)))?;
         writeln!(batch, "link set {member} master br0 up")?;
     }
-    for outsider in &spec.outsiders {
+    for (outsider, index) in spec.outsiders.iter().zip(names.len() + 1..) {
         let name = &outsider.name;
-        writeln!(batch, "{}", cable(spec, name, outsider.mtu))?;
+        writeln!(batch, "{}", cable(spec, name, (index, outsider.mtu)))?;
         for (router, network) in routers(outsider).iter().zip(&outsider.addresses) {
             let router = IpNetwork::new(*router, network.prefix())?;
             writeln!(batch, "{}", address(name, &router))?;
@@ -109,13 +122,22 @@ fn switch(spec: &Spec) -> Result<String> {
 }
 
 /// A cable from the wire's namespace, where its end is called as the member, to `eth0` there.
-fn cable(spec: &Spec, member: &str, mtu: u32) -> String {
+///
+/// The ends get different numbers on purpose: of a pair whose ends have the same number by chance
+/// the kernel tells only once a second that it carries packets, and drops them until then
+/// (`linkwatch_urgent_event` in net/core/link_watch.c).
+fn cable(spec: &Spec, member: &str, (index, mtu): (usize, u32)) -> String {
     let namespace = spec.namespace(member);
-    format!("link add {member} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {namespace}")
+    let index = FIRST_INDEX + index;
+    format!(
+        "link add {member} index {index} mtu {mtu} type veth \
+         peer name eth0 mtu {mtu} netns {namespace}"
+    )
 }
 
 /// Gives a member its addresses and its default gateway.
 fn connect(spec: &Spec, member: &str, own: &[IpNetwork], gateways: &[IpAddr]) -> Result<()> {
+    set(&spec.namespace(member), &[NO_WAIT])?;
     let mut batch = String::new();
     for network in own {
         writeln!(batch, "{}", address("eth0", network))?;
@@ -152,10 +174,13 @@ fn routers(outsider: &Outsider) -> Vec<IpAddr> {
     outsider.addresses.iter().map(first).collect()
 }
 
-/// Makes a router of the calling thread's namespace.
-fn forward() -> Result<()> {
-    for name in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-        fs::write(format!("/proc/sys/net/{name}"), "1").with_context(|| format!("set {name}"))?;
-    }
-    Ok(())
+/// Sets what is below `/proc/sys/net` in a namespace.
+fn set(namespace: &str, settings: &[&str]) -> Result<()> {
+    netns::inside(namespace, || {
+        settings.iter().try_for_each(|setting| {
+            let (name, value) = setting.split_once('=').context("a setting has a value")?;
+            fs::write(format!("/proc/sys/net/{name}"), value)
+                .with_context(|| format!("set {setting} in {namespace}"))
+        })
+    })?
 }

@@ -1,0 +1,148 @@
+//! The server: one thread, answers one byte by a short text, and says goodbye first.
+//!
+//! The server closes its side, then the client the whole, then the server forgets: nobody is left
+//! to answer with a reset, whether or not there is room for connections in TIME_WAIT.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::bench::cpu;
+
+/// The answer.
+pub(super) const RESPONSE: &[u8; 64] =
+    b"the same sixty-four bytes for everybody, whoever it is who asks\n";
+
+/// Where it listens.
+pub const PORT: u16 = 9000;
+/// Where it listens too, for those who must not meet flows to [`PORT`].
+pub const SECOND_PORT: u16 = 9001;
+
+const BACKLOG: i32 = 1024;
+
+/// Sockets by their number.
+#[derive(Debug)]
+struct Server {
+    epoll: OwnedFd,
+    listeners: Vec<Option<Socket>>,
+    connections: Vec<Option<OwnedFd>>,
+}
+
+/// Answers on both ports, IPv4 and IPv6, until the process ends.
+///
+/// # Errors
+/// When it cannot listen, or the kernel runs out of something.
+pub fn respond() -> Result<()> {
+    cpu::pin(cpu::SERVER)?;
+    let mut server = Server {
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll set")?,
+        listeners: Vec::new(),
+        connections: Vec::new(),
+    };
+    for port in [PORT, SECOND_PORT] {
+        server.listen((Ipv4Addr::UNSPECIFIED, port).into())?;
+        server.listen((Ipv6Addr::UNSPECIFIED, port).into())?;
+    }
+    let mut events = Vec::with_capacity(64);
+    loop {
+        epoll::wait(&server.epoll, spare_capacity(&mut events), None).context("wait")?;
+        for event in events.drain(..) {
+            let number = usize::try_from(event.data.u64()).context("a socket's number")?;
+            server.handle(number, event.flags)?;
+        }
+    }
+}
+
+impl Server {
+    fn listen(&mut self, address: SocketAddr) -> Result<()> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket
+            .bind(&address.into())
+            .with_context(|| format!("bind {address}"))?;
+        socket.listen(BACKLOG)?;
+        let number = number(socket.as_raw_fd())?;
+        epoll::add(
+            &self.epoll,
+            &socket,
+            EventData::new_u64(number as u64),
+            EventFlags::IN,
+        )
+        .context("watch a listening socket")?;
+        put(&mut self.listeners, number, socket);
+        Ok(())
+    }
+
+    fn handle(&mut self, number: usize, flags: EventFlags) -> Result<()> {
+        if let Some(Some(listener)) = self.listeners.get(number) {
+            while let Some(socket) = accept(listener)? {
+                let number = self::number(socket.as_raw_fd())?;
+                epoll::add(
+                    &self.epoll,
+                    &socket,
+                    EventData::new_u64(number as u64),
+                    EventFlags::IN | EventFlags::RDHUP | EventFlags::ET,
+                )
+                .context("watch a connection")?;
+                put(&mut self.connections, number, socket);
+            }
+            return Ok(());
+        }
+        let Some(place) = self.connections.get_mut(number) else {
+            return Ok(());
+        };
+        let left = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        let served = match place {
+            Some(socket) if !left => answer(socket),
+            _ => false,
+        };
+        if !served {
+            *place = None;
+        }
+        Ok(())
+    }
+}
+
+/// Answers a question and closes this side; false when there is nothing more to do.
+fn answer(socket: &OwnedFd) -> bool {
+    let mut room = [0; 16];
+    match net::recv(socket, &mut room, RecvFlags::empty()) {
+        Ok((count, _)) if count > 0 => {}
+        Err(Errno::AGAIN) => return true,
+        _ => return false,
+    }
+    net::send(socket, RESPONSE, SendFlags::NOSIGNAL).is_ok()
+        && net::shutdown(socket, Shutdown::Write).is_ok()
+}
+
+fn accept(listener: &Socket) -> Result<Option<OwnedFd>> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    match net::accept_with(listener, flags) {
+        Ok(socket) => Ok(Some(socket)),
+        // Gone before it was taken.
+        Err(Errno::AGAIN | Errno::CONNABORTED) => Ok(None),
+        Err(error) => Err(error).context("accept"),
+    }
+}
+
+fn number(raw: i32) -> Result<usize> {
+    usize::try_from(raw).context("a descriptor is not negative")
+}
+
+fn put<T>(places: &mut Vec<Option<T>>, index: usize, value: T) {
+    if places.len() <= index {
+        places.resize_with(index + 1, || None);
+    }
+    places[index] = Some(value);
+}

@@ -1,0 +1,122 @@
+//! The lab that benchmarks run on: nodes with netd, nodes without, and servers in namespaces.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::crr;
+use crate::lab::topology::Topology;
+use crate::lab::{Lab, Spec};
+use crate::process::{self, Process};
+use crate::{binaries, netns, wait};
+
+/// How long a server may take to listen.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What the client's kernel may choose its ports from. Flows of closed connections stay for some
+/// seconds: with all ports, those of one measurement would fill the table for the next.
+const CLIENT_PORTS: &str = "20000 24095";
+
+/// A lab of which the first nodes run netd.
+#[derive(Debug)]
+pub(super) struct Fabric {
+    lab: Lab,
+    with_netd: usize,
+}
+
+impl Fabric {
+    /// Makes `nodes` nodes, of which the first `with_netd` will run netd.
+    pub(super) fn new(nodes: u8, with_netd: usize) -> Result<Self> {
+        let lab = Lab::up(Spec::new(&Spec::unique_name("bench"), nodes))?;
+        Ok(Self { lab, with_netd })
+    }
+
+    pub(super) fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// Makes tasks, given as name and node.
+    pub(super) fn add_tasks(&mut self, tasks: &[(&str, &str)]) -> Result<()> {
+        for (name, node) in tasks {
+            self.lab.add_namespace(name, node)?;
+        }
+        Ok(())
+    }
+
+    /// The topology without tasks and services, for the nodes that run netd.
+    pub(super) fn topology(&self) -> Topology {
+        let mut topology = Topology::of(&self.lab);
+        topology.node.truncate(self.with_netd);
+        topology
+    }
+
+    /// Starts netd where it is to run.
+    pub(super) fn start(&mut self, topology: &Topology) -> Result<()> {
+        self.lab.write_topology(topology)?;
+        for node in self.lab.nodes().into_iter().take(self.with_netd) {
+            self.lab.start(&node)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a server in a member's namespace and waits until it listens.
+    pub(super) fn serve(&self, member: &str) -> Result<()> {
+        let namespace = self.lab.namespace(member);
+        quicken(&namespace)?;
+        let program = binaries::find("netd-lab")?;
+        let log = self.lab.file(&format!("{member}-respond.log"));
+        let words = ["bench-respond".to_owned()];
+        Process::spawn_inside(&namespace, &program, &words, &log, "bench-respond")?;
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, crr::PORT));
+        let what = format!("{member} answers (see {})", log.display());
+        netns::inside(&namespace, || {
+            wait::until(LIMIT, &what, || TcpStream::connect(target).is_ok())
+        })?
+    }
+
+    /// Prepares a member's namespace for a client.
+    pub(super) fn ask_from(&self, member: &str) -> Result<()> {
+        quicken(&self.lab.namespace(member))
+    }
+
+    /// Every process of the lab, and this one.
+    pub(super) fn processes(&self) -> Result<BTreeSet<i32>> {
+        let document = self.lab.document();
+        let nodes = document.nodes.iter().map(|node| &node.namespace);
+        let tasks = document.tasks.iter().map(|task| &task.namespace);
+        let mut pids = BTreeSet::new();
+        for namespace in nodes.chain(tasks) {
+            pids.extend(process::inside(namespace)?.iter().map(|each| each.pid));
+        }
+        pids.insert(i32::try_from(std::process::id()).context("a process number is positive")?);
+        Ok(pids)
+    }
+
+    /// Takes the lab down and says what was left behind.
+    pub(super) fn down(self) -> Result<()> {
+        self.lab.down()
+    }
+}
+
+/// No connection waits in TIME_WAIT, so that the client never runs out of ports.
+fn quicken(namespace: &str) -> Result<()> {
+    netns::inside(namespace, || {
+        for (name, value) in [
+            ("tcp_max_tw_buckets", "0"),
+            ("ip_local_port_range", CLIENT_PORTS),
+        ] {
+            fs::write(format!("/proc/sys/net/ipv4/{name}"), value)
+                .with_context(|| format!("set {name}"))?;
+        }
+        Ok(())
+    })?
+}
+
+/// An address with the port of the benchmark's server.
+pub(super) fn at(address: Option<IpAddr>, port: u16) -> Result<SocketAddr> {
+    let address = address.context("an address of each family")?;
+    Ok(SocketAddr::new(address, port))
+}

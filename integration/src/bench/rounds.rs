@@ -1,0 +1,132 @@
+//! Rounds: every path once, in turn, until there are enough of them that nothing disturbed.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+
+use super::crr::{self, Path, Sample};
+use super::foreign::Foreign;
+use super::report::{Row, median};
+use super::{Effort, progress};
+
+/// A round in which others kept more than this part of a CPU busy is not counted, if there are
+/// enough others.
+const DISTURBED: f64 = 0.04;
+/// After this many times the rounds asked for, what there is has to do.
+const PATIENCE: usize = 3;
+
+/// What is compared: two paths, by their names.
+#[derive(Clone, Debug)]
+pub(super) struct Comparison {
+    pub(super) name: &'static str,
+    pub(super) variant: &'static str,
+    pub(super) ours: &'static str,
+    pub(super) peer: &'static str,
+}
+
+/// One round.
+#[derive(Debug)]
+struct Round {
+    /// In the order of the paths.
+    samples: Vec<Sample>,
+    /// How many CPUs others kept busy, at the worst.
+    foreign: f64,
+}
+
+/// Uses all paths in turn and compares them; `own` are processes that belong to it.
+pub(super) fn compare(
+    paths: &[Path],
+    comparisons: &[Comparison],
+    own: &BTreeSet<i32>,
+    effort: &Effort,
+) -> Result<Vec<Row>> {
+    // Neighbours are resolved, programs compiled, tables warm.
+    for path in paths {
+        crr::sample(path, effort.window / 10)?;
+    }
+    let rounds = quiet_rounds(paths, own, effort)?;
+    let rows = comparisons.iter().map(|comparison| row(comparison, paths, &rounds));
+    rows.collect()
+}
+
+fn quiet_rounds(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Vec<Round>> {
+    let mut rounds: Vec<Round> = Vec::new();
+    let quiet = |rounds: &[Round]| rounds.iter().filter(|round| round.is_quiet()).count();
+    while quiet(&rounds) < effort.rounds && rounds.len() < effort.rounds * PATIENCE {
+        let round = round(paths, own, effort)?;
+        progress(&round.describe(paths, rounds.len() + 1));
+        rounds.push(round);
+    }
+    let enough = quiet(&rounds) * 2 >= effort.rounds;
+    if enough {
+        rounds.retain(Round::is_quiet);
+    } else {
+        let worst = rounds.iter().map(|round| round.foreign).fold(0.0, f64::max);
+        progress(&format!(
+            "NOISY: other processes used up to {worst:.2} CPUs; costs are too high and scatter"
+        ));
+    }
+    Ok(rounds)
+}
+
+fn round(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
+    let mut samples = Vec::with_capacity(paths.len());
+    let mut foreign: f64 = 0.0;
+    for path in paths {
+        let before = Foreign::now(own)?;
+        samples.push(crr::sample(path, effort.window)?);
+        foreign = foreign.max(Foreign::now(own)?.since(&before));
+    }
+    Ok(Round { samples, foreign })
+}
+
+fn row(comparison: &Comparison, paths: &[Path], rounds: &[Round]) -> Result<Row> {
+    let ours = values(comparison.ours, paths, rounds)?;
+    let peer = values(comparison.peer, paths, rounds)?;
+    let middle = |values: Vec<f64>| median(&values).context("no round was run");
+    let pairs = ours.iter().zip(&peer);
+    let (ratio, spread) = middle(pairs.map(|(ours, peer)| peer.cpu_ns / ours.cpu_ns).collect())?;
+    let rate = |samples: &[Sample]| samples.iter().map(|sample| sample.per_second).collect();
+    let cost = ours.iter().map(|sample| sample.cpu_ns).collect();
+    Ok(Row {
+        name: comparison.name,
+        variant: comparison.variant.to_owned(),
+        ours: middle(rate(&ours))?.0,
+        peer: Some(comparison.peer.to_owned()),
+        peer_value: Some(middle(rate(&peer))?.0),
+        ratio: Some(ratio),
+        unit: "1/s",
+        cpu_ns_per_op: Some(middle(cost)?.0),
+        spread: Some(spread),
+    })
+}
+
+/// What a path gave, round by round.
+fn values(name: &str, paths: &[Path], rounds: &[Round]) -> Result<Vec<Sample>> {
+    let index = paths
+        .iter()
+        .position(|path| path.name == name)
+        .with_context(|| format!("no path {name}"))?;
+    Ok(rounds.iter().map(|round| round.samples[index]).collect())
+}
+
+impl Round {
+    fn is_quiet(&self) -> bool {
+        self.foreign <= DISTURBED
+    }
+
+    fn describe(&self, paths: &[Path], number: usize) -> String {
+        let cost = |(path, sample): (&Path, &Sample)| {
+            let Sample { per_second, cpu_ns, utilisation } = sample;
+            format!(
+                "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy",
+                path.name,
+                cpu_ns / 1e3,
+                utilisation * 100.0
+            )
+        };
+        let costs: Vec<String> = paths.iter().zip(&self.samples).map(cost).collect();
+        let share = self.foreign * 100.0;
+        format!("round {number}, others used {share:.1} % of a CPU\n{}", costs.join("\n"))
+    }
+}
