@@ -45,7 +45,7 @@ fn check(check: &Check) -> Result<()> {
     }
     let topology = &loaded.topology;
     let line = format!(
-        "{}: {} nodes, {} networks, {} endpoints, {} services, no errors",
+        "{}: no errors; nodes: {}, networks: {}, endpoints: {}, services: {}",
         check.topology.display(),
         topology.nodes.len(),
         topology.networks.len(),

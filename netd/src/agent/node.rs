@@ -269,12 +269,10 @@ impl NodeAgent {
         for error in &errors {
             error!("{error}");
         }
-        if !errors.is_empty() {
-            let stays = self.current.is_some();
-            error!(
-                errors = errors.len(),
-                stays, "the topology file is not taken"
-            );
+        match (errors.len(), self.current.is_some()) {
+            (0, _) => {}
+            (errors, true) => error!(errors, "topology file not taken, the running state stays"),
+            (errors, false) => error!(errors, "topology file not taken, nothing is in force yet"),
         }
         self.load.errors = errors;
     }
