@@ -126,7 +126,7 @@ fn errors(topology: &Topology) -> Vec<String> {
         return Vec::new();
     }
     let kept = match topology.generation {
-        0 => "nothing is in force".to_owned(),
+        0 => "none is in force, the kernel keeps what it has".to_owned(),
         generation => format!("generation {generation} stays in force"),
     };
     let mut lines = vec![format!("Topology errors ({kept}):")];

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use api::{Backend, BackendState, Protocol, Vip, VipPort};
@@ -71,7 +72,7 @@ impl Row for Vip {
             cell::list(&self.addresses),
             cell::shorten(ports(&self.ports), width),
             self.algorithm.clone(),
-            self.backends.len().to_string(),
+            endpoints(&self.backends).to_string(),
             cell::optional(active(&self.backends)),
         ]
     }
@@ -125,6 +126,12 @@ fn ports(ports: &[VipPort]) -> String {
         .map(|port| format!("{}->{}/{}", port.port, port.target, port.protocol))
         .collect();
     ports.join(", ")
+}
+
+/// An endpoint is one backend for each of its addresses and target ports; people count it once.
+fn endpoints(backends: &[Backend]) -> usize {
+    let names: BTreeSet<_> = backends.iter().map(|backend| &backend.endpoint).collect();
+    names.len()
 }
 
 fn active(backends: &[Backend]) -> Option<u64> {
