@@ -1,5 +1,6 @@
 //! The command line: what was typed, and which part of the library does it.
 
+mod bench;
 mod lab;
 mod load;
 
@@ -36,6 +37,11 @@ enum Command {
     Load(load::Load),
     /// Ask once by UDP or HTTP and print the answer.
     Ask(load::Ask),
+    /// Measure netd against its peers in the same run.
+    Bench(bench::Bench),
+    /// Be a benchmark's server.
+    #[command(hide = true)]
+    BenchRespond,
     /// Take a lab down as soon as standard input is closed.
     #[command(hide = true)]
     Janitor(lab::Name),
@@ -53,6 +59,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Serve(serve) => load::serve(serve),
         Command::Load(load) => load::load(&load),
         Command::Ask(ask) => load::ask(&ask),
+        Command::Bench(bench) => bench::run(&bench),
+        Command::BenchRespond => integration::bench::respond(),
         Command::Janitor(lab) => integration::lab::watch_owner(&lab.name),
     }
 }

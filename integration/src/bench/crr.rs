@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use self::client::Client;
-pub use self::server::{PORT, SECOND_PORT, respond};
+pub use self::server::respond;
+pub(super) use self::server::{PORT, SECOND_PORT};
 use super::cpu::{self, Idle};
 use crate::netns;
 
@@ -23,31 +24,31 @@ const WORST_FAILURE_SHARE: f64 = 1e-3;
 
 /// A way from a client to a server.
 #[derive(Clone, Debug)]
-pub struct Path {
+pub(super) struct Path {
     /// What it is called.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// The client's namespace.
-    pub namespace: String,
+    pub(super) namespace: String,
     /// The server's address, as the client knows it.
-    pub target: SocketAddr,
+    pub(super) target: SocketAddr,
 }
 
 /// What one window of a path's use gave.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub(super) struct Sample {
     /// Operations per second.
-    pub per_second: f64,
+    pub(super) per_second: f64,
     /// CPU time per operation in nanoseconds: client, server and everything between.
-    pub cpu_ns: f64,
+    pub(super) cpu_ns: f64,
     /// Share of the two CPUs that was used at all.
-    pub utilisation: f64,
+    pub(super) utilisation: f64,
 }
 
 /// Uses a path for `length` and measures it.
 ///
 /// # Errors
 /// When it does not work, or fails too often.
-pub fn sample(path: &Path, length: Duration) -> Result<Sample> {
+pub(super) fn sample(path: &Path, length: Duration) -> Result<Sample> {
     let work = || window(path.target, length);
     netns::inside(&path.namespace, work)?
         .with_context(|| format!("{} ({} from {})", path.name, path.target, path.namespace))

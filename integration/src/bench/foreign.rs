@@ -58,7 +58,11 @@ fn used(stat: &str) -> Option<u64> {
     if flags & KERNEL_THREAD != 0 {
         return None;
     }
-    fields.get(11..15)?.iter().map(|field| field.parse::<u64>().ok()).sum()
+    fields
+        .get(11..15)?
+        .iter()
+        .map(|field| field.parse::<u64>().ok())
+        .sum()
 }
 
 #[cfg(test)]

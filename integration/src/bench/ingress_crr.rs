@@ -28,12 +28,13 @@ const COMPARISONS: &[Comparison] = &[
     comparison("remote-bare", "remote", "process on a bare host"),
 ];
 
-const fn comparison(
-    variant: &'static str,
-    ours: &'static str,
-    peer: &'static str,
-) -> Comparison {
-    Comparison { name: "ingress-crr", variant, ours, peer }
+const fn comparison(variant: &'static str, ours: &'static str, peer: &'static str) -> Comparison {
+    Comparison {
+        name: "ingress-crr",
+        variant,
+        ours,
+        peer,
+    }
 }
 
 pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {

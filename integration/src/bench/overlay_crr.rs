@@ -31,15 +31,28 @@ const COMPARISONS: &[Comparison] = &[
 pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
     progress("overlay-crr: two nodes with netd, two with bridge and VXLAN");
     let mut fabric = Fabric::new(4, 2)?;
-    fabric.add_tasks(&[("ask", "n1"), ("answer", "n2"), ("kask", "n3"), ("kanswer", "n4")])?;
+    fabric.add_tasks(&[
+        ("ask", "n1"),
+        ("answer", "n2"),
+        ("kask", "n3"),
+        ("kanswer", "n4"),
+    ])?;
     let mut topology = fabric.topology();
     topology.add_network(NETWORK, 1);
     topology.attach(fabric.lab(), "ask", NETWORK, 11);
     topology.attach(fabric.lab(), "answer", NETWORK, 12);
     fabric.start(&topology)?;
     let kernel = [
-        Member { task: "kask", node: "n3", host: 11 },
-        Member { task: "kanswer", node: "n4", host: 12 },
+        Member {
+            task: "kask",
+            node: "n3",
+            host: 11,
+        },
+        Member {
+            task: "kanswer",
+            node: "n4",
+            host: 12,
+        },
     ];
     reference::connect(&fabric, &kernel)?;
     for (client, server) in [("ask", "answer"), ("kask", "kanswer")] {
@@ -49,13 +62,21 @@ pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
     let answer = topology.addresses(NETWORK, 12);
     let path = |name, task: &str, address| {
         let namespace = fabric.lab().namespace(task);
-        Ok::<_, anyhow::Error>(Path { name, namespace, target: at(address, PORT)? })
+        Ok::<_, anyhow::Error>(Path {
+            name,
+            namespace,
+            target: at(address, PORT)?,
+        })
     };
     let paths = [
         path("netd", "ask", Family::V4.of(&answer))?,
         path("bridge+vxlan", "kask", Some(kernel[1].address(Family::V4)))?,
         path("netd v6", "ask", Family::V6.of(&answer))?,
-        path("bridge+vxlan v6", "kask", Some(kernel[1].address(Family::V6)))?,
+        path(
+            "bridge+vxlan v6",
+            "kask",
+            Some(kernel[1].address(Family::V6)),
+        )?,
     ];
     let rows = rounds::compare(&paths, COMPARISONS, &fabric.processes()?, effort)?;
     fabric.down()?;

@@ -85,7 +85,9 @@ fn attach(fabric: &Fabric, own: &Member, other: &Member) -> Result<()> {
     for (family, prefix, nodad) in [(Family::V4, 24, ""), (Family::V6, 64, " nodad")] {
         let (own, other) = (own.address(family), other.address(family));
         batch.push_str(&format!("addr add {own}/{prefix} dev eth0{nodad}\n"));
-        batch.push_str(&format!("neigh add {other} lladdr {other_mac} dev eth0 nud permanent\n"));
+        batch.push_str(&format!(
+            "neigh add {other} lladdr {other_mac} dev eth0 nud permanent\n"
+        ));
     }
     command::ip_batch(Some(&task), &batch).map(|_| ())
 }

@@ -50,10 +50,20 @@ pub(super) fn median(values: &[f64]) -> Option<(f64, Spread)> {
 /// The figures as a table.
 #[must_use]
 pub fn table(rows: &[Row]) -> String {
-    let mut lines = vec![[
-        "NAME", "VARIANT", "OURS", "PEER", "", "UNIT", "RATIO", "LOW–HIGH", "CPU/OP",
-    ]
-    .map(ToOwned::to_owned)];
+    let mut lines = vec![
+        [
+            "NAME",
+            "VARIANT",
+            "OURS",
+            "PEER",
+            "",
+            "UNIT",
+            "RATIO",
+            "LOW–HIGH",
+            "CPU/OP",
+        ]
+        .map(ToOwned::to_owned),
+    ];
     lines.extend(rows.iter().map(cells));
     let widths: Vec<usize> = (0..lines[0].len())
         .map(|column| {
@@ -63,7 +73,10 @@ pub fn table(rows: &[Row]) -> String {
         .collect();
     let mut text = String::new();
     for line in &lines {
-        let cells = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
         let joined = cells.collect::<Vec<_>>().join("  ");
         let _ = writeln!(text, "{}", joined.trim_end());
     }
@@ -81,7 +94,10 @@ fn cells(row: &Row) -> [String; 9] {
         or_dash(row.peer_value.map(|value| format!("{value:.0}"))),
         row.unit.to_owned(),
         or_dash(row.ratio.map(|ratio| format!("{ratio:.3}"))),
-        or_dash(row.spread.map(|Spread { low, high }| format!("{low:.digits$}–{high:.digits$}"))),
+        or_dash(
+            row.spread
+                .map(|Spread { low, high }| format!("{low:.digits$}–{high:.digits$}")),
+        ),
         or_dash(row.cpu_ns_per_op.map(|cpu| format!("{:.1} µs", cpu / 1e3))),
     ]
 }
@@ -100,7 +116,10 @@ mod tests {
             ratio: Some(0.96),
             unit: "1/s",
             cpu_ns_per_op: Some(100_000.0),
-            spread: Some(Spread { low: 0.95, high: 0.97 }),
+            spread: Some(Spread {
+                low: 0.95,
+                high: 0.97,
+            }),
         }
     }
 
@@ -116,7 +135,12 @@ mod tests {
 
     #[test]
     fn a_table_shows_what_is_missing() {
-        let bare = Row { peer: None, peer_value: None, ratio: None, ..row() };
+        let bare = Row {
+            peer: None,
+            peer_value: None,
+            ratio: None,
+            ..row()
+        };
         let text = table(&[row(), bare]);
         assert!(text.contains("0.95–0.97"), "{text}");
         assert_eq!(text.lines().count(), 3);
@@ -127,7 +151,13 @@ mod tests {
     fn the_median_is_the_middle() {
         let (middle, spread) = median(&[3.0, 1.0, 2.0]).unwrap();
         assert!((middle - 2.0).abs() < 1e-9);
-        assert_eq!(spread, Spread { low: 1.0, high: 3.0 });
+        assert_eq!(
+            spread,
+            Spread {
+                low: 1.0,
+                high: 3.0
+            }
+        );
         assert!((median(&[1.0, 2.0]).unwrap().0 - 1.5).abs() < 1e-9);
         assert!(median(&[]).is_none());
     }

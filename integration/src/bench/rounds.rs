@@ -45,7 +45,9 @@ pub(super) fn compare(
         crr::sample(path, effort.window / 10)?;
     }
     let rounds = quiet_rounds(paths, own, effort)?;
-    let rows = comparisons.iter().map(|comparison| row(comparison, paths, &rounds));
+    let rows = comparisons
+        .iter()
+        .map(|comparison| row(comparison, paths, &rounds));
     rows.collect()
 }
 
@@ -85,7 +87,11 @@ fn row(comparison: &Comparison, paths: &[Path], rounds: &[Round]) -> Result<Row>
     let peer = values(comparison.peer, paths, rounds)?;
     let middle = |values: Vec<f64>| median(&values).context("no round was run");
     let pairs = ours.iter().zip(&peer);
-    let (ratio, spread) = middle(pairs.map(|(ours, peer)| peer.cpu_ns / ours.cpu_ns).collect())?;
+    let (ratio, spread) = middle(
+        pairs
+            .map(|(ours, peer)| peer.cpu_ns / ours.cpu_ns)
+            .collect(),
+    )?;
     let rate = |samples: &[Sample]| samples.iter().map(|sample| sample.per_second).collect();
     let cost = ours.iter().map(|sample| sample.cpu_ns).collect();
     Ok(Row {
@@ -117,7 +123,11 @@ impl Round {
 
     fn describe(&self, paths: &[Path], number: usize) -> String {
         let cost = |(path, sample): (&Path, &Sample)| {
-            let Sample { per_second, cpu_ns, utilisation } = sample;
+            let Sample {
+                per_second,
+                cpu_ns,
+                utilisation,
+            } = sample;
             format!(
                 "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy",
                 path.name,
@@ -127,6 +137,9 @@ impl Round {
         };
         let costs: Vec<String> = paths.iter().zip(&self.samples).map(cost).collect();
         let share = self.foreign * 100.0;
-        format!("round {number}, others used {share:.1} % of a CPU\n{}", costs.join("\n"))
+        format!(
+            "round {number}, others used {share:.1} % of a CPU\n{}",
+            costs.join("\n")
+        )
     }
 }

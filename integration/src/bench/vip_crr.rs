@@ -25,12 +25,13 @@ const COMPARISONS: &[Comparison] = &[
     comparison("packet-idle", "vip", "direct to a task without service"),
 ];
 
-const fn comparison(
-    variant: &'static str,
-    ours: &'static str,
-    peer: &'static str,
-) -> Comparison {
-    Comparison { name: "vip-crr", variant, ours, peer }
+const fn comparison(variant: &'static str, ours: &'static str, peer: &'static str) -> Comparison {
+    Comparison {
+        name: "vip-crr",
+        variant,
+        ours,
+        peer,
+    }
 }
 
 pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
@@ -64,7 +65,12 @@ pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
     let paths = [
         path("vip", 2, Family::V4, VIP_PORT)?,
         path("direct", 13, Family::V4, SECOND_PORT)?,
-        path("direct to a task without service", 14, Family::V4, SECOND_PORT)?,
+        path(
+            "direct to a task without service",
+            14,
+            Family::V4,
+            SECOND_PORT,
+        )?,
         path("vip v6", 2, Family::V6, VIP_PORT)?,
         path("direct v6", 13, Family::V6, SECOND_PORT)?,
         path("vip local", 3, Family::V4, VIP_PORT)?,

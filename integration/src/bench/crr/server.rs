@@ -20,9 +20,9 @@ pub(super) const RESPONSE: &[u8; 64] =
     b"the same sixty-four bytes for everybody, whoever it is who asks\n";
 
 /// Where it listens.
-pub const PORT: u16 = 9000;
+pub(in crate::bench) const PORT: u16 = 9000;
 /// Where it listens too, for those who must not meet flows to [`PORT`].
-pub const SECOND_PORT: u16 = 9001;
+pub(in crate::bench) const SECOND_PORT: u16 = 9001;
 
 const BACKLOG: i32 = 1024;
 
