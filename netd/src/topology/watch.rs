@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 /// How long a file has to be left alone before it counts as written: editors write in steps.
 const QUIET: Duration = Duration::from_millis(50);
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Watch {
     edits: mpsc::Receiver<()>,
-    /// Whether an edit has been noticed but not told.
-    untold: bool,
+    /// When the first and the last of the edits were noticed that have not been told.
+    untold: Option<(Instant, Instant)>,
     _watcher: RecommendedWatcher,
 }
 
@@ -48,28 +48,46 @@ impl Watch {
             .with_context(|| format!("watch {}", directory.display()))?;
         Ok(Self {
             edits,
-            untold: false,
+            untold: None,
             _watcher: watcher,
         })
     }
 
-    /// Waits until the file has been edited and then left alone for a moment. Nothing is lost when
-    /// this is dropped before it is done: the next call waits for the rest.
+    /// Waits until the file has been edited and then left alone for a moment. Nothing is lost, and
+    /// nothing waits longer, when this is dropped before it is done and called again.
     pub(crate) async fn edited(&mut self) {
-        if !self.untold && self.edits.recv().await.is_none() {
-            return std::future::pending().await;
+        loop {
+            let Some(settling) = &mut self.settling else {
+                if self.edits.recv().await.is_none() {
+                    return std::future::pending().await;
+                }
+                let now = Instant::now();
+                self.settling = Some(Settling {
+                    quiet: now + QUIET,
+                    latest: now + PATIENCE,
+                });
+                continue;
+            };
+            tokio::select! {
+                () = time::sleep_until(settling.quiet) => {
+                    self.settling = None;
+                    return;
+                }
+                Some(()) = self.edits.recv() => {
+                    settling.quiet = settling.latest.min(Instant::now() + QUIET);
+                }
+            }
         }
-        self.untold = true;
-        let more = async {
-            while time::timeout(QUIET, self.edits.recv())
-                .await
-                .is_ok_and(|edit| edit.is_some())
-            {}
-        };
-        // Running out of patience is an answer too.
-        drop(time::timeout(PATIENCE, more).await);
-        self.untold = false;
     }
+}
+
+/// When an edit that has been noticed will be told.
+#[derive(Clone, Copy, Debug)]
+struct Settling {
+    /// If nothing more is written.
+    quiet: Instant,
+    /// Whatever is written.
+    latest: Instant,
 }
 
 /// Whether something happened that may have changed the file. Errors count: what was missed is
@@ -132,6 +150,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_asks_all_the_time_does_not_put_an_edit_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("t.toml");
+        let mut watch = Watch::new(&file).unwrap();
+        fs::write(&file, "a = 1").unwrap();
+        let interrupted =
+            async { while time::timeout(QUIET / 5, watch.edited()).await.is_err() {} };
+        assert!(time::timeout(SOON, interrupted).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_burst_of_edits_is_told_once() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("t.toml");
@@ -142,5 +171,15 @@ mod tests {
         assert!(is_told(&mut watch).await);
         let again = time::timeout(QUIET * 6, watch.edited()).await;
         assert!(again.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_looks_often_is_told_as_soon() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("t.toml");
+        let mut watch = Watch::new(&file).unwrap();
+        fs::write(&file, "a = 1").unwrap();
+        let told = async { while time::timeout(QUIET / 5, watch.edited()).await.is_err() {} };
+        assert!(time::timeout(PATIENCE, told).await.is_ok());
     }
 }
