@@ -10,6 +10,8 @@ mod live;
 mod node;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use driver::run;
 pub(crate) use live::{

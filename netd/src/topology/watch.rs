@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Watch {
     edits: mpsc::Receiver<()>,
-    /// When the first and the last of the edits were noticed that have not been told.
-    untold: Option<(Instant, Instant)>,
+    /// When the edits that have been noticed will be told.
+    settling: Option<Settling>,
     _watcher: RecommendedWatcher,
 }
 
@@ -48,7 +48,7 @@ impl Watch {
             .with_context(|| format!("watch {}", directory.display()))?;
         Ok(Self {
             edits,
-            untold: None,
+            settling: None,
             _watcher: watcher,
         })
     }
@@ -81,7 +81,7 @@ impl Watch {
     }
 }
 
-/// When an edit that has been noticed will be told.
+/// The wait of an edit that has been noticed.
 #[derive(Clone, Copy, Debug)]
 struct Settling {
     /// If nothing more is written.
