@@ -463,6 +463,77 @@ fn ended_flows_are_collected_and_counted() {
 }
 
 #[test]
+fn what_cannot_be_made_is_undone_and_the_rest_is_done() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two) = (Namespace::new(), Namespace::new());
+        // The name is taken, so the pair cannot be made; the route is, so it cannot be finished.
+        one.run("ip link add eth0 type veth peer name other");
+        two.run("ip link add other type veth peer name another");
+        two.run("ip link set other up");
+        two.run("ip link set another up");
+        two.run("ip route add default dev other");
+        let wanted = desired(&[&one, &two]);
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let error = dataplane.apply(&wanted).await.unwrap_err();
+        assert!(error.changed);
+        assert!(
+            error
+                .problems
+                .iter()
+                .any(|p| p.message.contains("create veth")),
+            "{error}"
+        );
+        assert!(
+            error
+                .problems
+                .iter()
+                .any(|p| p.message.contains("add route 0.0.0.0/0")),
+            "{error}"
+        );
+        assert!(
+            !two.run("ip -o link").contains("eth1"),
+            "a half-made pair stays"
+        );
+        assert!(
+            two.run("ip -o link").contains("eth0"),
+            "the other pair is made"
+        );
+        assert!(!dataplane.status().problems.is_empty());
+
+        one.run("ip link del eth0");
+        two.run("ip route del default dev other");
+        dataplane.apply(&wanted).await.unwrap();
+        assert_eq!(dataplane.apply(&wanted).await.unwrap().changes, 0);
+        assert_eq!(dataplane.status().problems, []);
+    });
+}
+
+#[test]
+fn cycles_leak_nothing_into_a_namespace() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let inode = std::fs::read_link(task.path()).unwrap();
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let mut counts = Vec::new();
+        for _ in 0..10 {
+            dataplane.apply(&desired(&[&task])).await.unwrap();
+            dataplane.apply(&desired(&[])).await.unwrap();
+            // The sockets close when the runtime has seen that nobody holds them.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let is_task =
+                |fd: &std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == inode);
+            let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let sockets = task.run("cat /proc/net/netlink").lines().count();
+            counts.push((descriptors.filter(is_task).count(), sockets));
+        }
+        assert_eq!(counts[9], counts[0], "{counts:?}");
+        assert_eq!(counts[9].0, 0);
+        let record = Record::open(&settings(&directory).state_dir).unwrap();
+        assert!(record.namespaces().is_empty(), "{record:?}");
+    });
+}
+
+#[test]
 fn unknown_namespace_changes_nothing() {
     in_node("192.0.2.1/24", |directory| async move {
         let mut wanted = desired(&[&Namespace::new()]);
