@@ -61,7 +61,7 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         Err(Ok(Err(error))) => Err(error).context("serve the local API"),
         Err(Err(error)) => Err(error).context("serve the local API"),
     };
-    info!("netd ends; the data plane runs on");
+    info!("netd ends, what it has set up stays");
     outcome
 }
 

@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_documentation_is_right() {
+        let page = include_str!("../../../docs/topology.md");
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        assert_eq!(loaded(example).unwrap().topology.services.len(), 1);
+    }
+
+    #[test]
     fn mistakes_of_shape_and_of_sense_are_told_together_by_line() {
         let text = CLUSTER
             .replace("internal = false", "internal = 0")
