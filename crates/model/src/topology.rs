@@ -200,26 +200,4 @@ impl Topology {
     pub fn task_of(&self, endpoint: &Endpoint) -> &Task {
         &self.tasks[&endpoint.task]
     }
-
-    /// The services that an endpoint is behind, with their names.
-    pub fn services_of(
-        &self,
-        endpoint: &EndpointName,
-    ) -> impl Iterator<Item = (&ServiceName, &Service)> {
-        self.services.iter().filter(move |(_, service)| {
-            service.members.iter().any(|(member, _)| member == endpoint)
-        })
-    }
-
-    /// The backends of a service's VIPs or published ports, each once, by number.
-    pub fn backends_of(
-        &self,
-        service: &ServiceName,
-        kind: BackendKind,
-    ) -> impl Iterator<Item = (BackendId, &Backend)> {
-        self.backends
-            .iter()
-            .filter(move |(_, backend)| backend.service == *service && backend.kind == kind)
-            .map(|(id, backend)| (*id, backend))
-    }
 }
