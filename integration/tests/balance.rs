@@ -129,7 +129,7 @@ fn connections_are_counted_until_they_end() -> Result<()> {
         ..Plan::new(Mode::Rr, SocketAddr::new(vip, 80))
     };
     let counts = || -> Result<(u64, u64)> {
-        let vip = api::get(&lab.socket("n1"), "/netd/v1/vips/web")?;
+        let vip = api::get(&lab.socket("n1"), "vips/web")?;
         let backends = vip["Backends"].as_array().context("backends")?;
         let sum = |key: &str| {
             backends
