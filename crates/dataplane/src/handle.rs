@@ -178,7 +178,11 @@ impl Dataplane {
             seed: murmur3_32(self.names.table().as_bytes(), 0),
             inside: BTreeMap::new(),
         };
-        let outcome = executor.run(&changes).await;
+        let mut outcome = executor.run(&changes).await;
+        if outcome.problems.is_empty() {
+            let forgotten = self.programs.pins().forget_other_layouts();
+            outcome.problems.extend(forgotten.err().map(problem));
+        }
         self.update_status(desired, &facts, &outcome.problems);
         if !outcome.problems.is_empty() {
             return Err(ApplyError {

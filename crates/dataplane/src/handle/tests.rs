@@ -534,6 +534,55 @@ fn cycles_leak_nothing_into_a_namespace() {
 }
 
 #[test]
+fn pins_of_other_layouts_are_removed() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let settings = settings(&directory);
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        let old = dataplane.names.pin_root(&settings.bpffs).join("v0/links");
+        std::fs::create_dir_all(&old).unwrap();
+        dataplane.apply(&desired(&[])).await.unwrap();
+        assert!(!old.exists());
+        assert_eq!(dataplane.status().programs["from_overlay"].len(), 1);
+    });
+}
+
+#[test]
+fn cleanup_of_all_instances_needs_no_name() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let mut settings = settings(&directory);
+        settings.state_dir = directory.join("state/one");
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        dataplane
+            .apply(&desired(&[&Namespace::new()]))
+            .await
+            .unwrap();
+        dataplane.close();
+        let all = Cleanup {
+            instance: None,
+            bpffs: settings.bpffs,
+            state: directory.join("state"),
+            dry_run: false,
+        };
+        let cleaned = cleanup(&all).await;
+        assert_eq!(cleaned.problems, []);
+        for what in [
+            "interface vx",
+            "interface nd",
+            "interface ng",
+            "pins",
+            "nftables",
+            "sysctl",
+        ] {
+            assert!(
+                cleaned.removed.iter().any(|line| line.starts_with(what)),
+                "{what}: {cleaned:?}"
+            );
+        }
+        assert_eq!(cleanup(&all).await, Cleaned::default());
+    });
+}
+
+#[test]
 fn unknown_namespace_changes_nothing() {
     in_node("192.0.2.1/24", |directory| async move {
         let mut wanted = desired(&[&Namespace::new()]);

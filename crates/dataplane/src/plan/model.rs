@@ -367,7 +367,11 @@ fn configure(end: &mut End, change: &EndChange) {
     match change {
         EndChange::Mac(mac) => end.mac = *mac,
         EndChange::Mtu(mtu) => end.mtu = *mtu,
-        EndChange::Up => end.up = true,
+        EndChange::Up => {
+            let settled = end.sysctls.contains_key("ipv6/addr_gen_mode");
+            assert!(settled, "the kernel makes an address of its own");
+            end.up = true;
+        }
         EndChange::Sysctl(key, value) => drop(end.sysctls.insert(key, value.clone())),
         EndChange::AddAddress(address) => assert!(end.addresses.insert(*address)),
         EndChange::RemoveAddress(address) => assert!(end.addresses.remove(address)),

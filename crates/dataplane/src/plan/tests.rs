@@ -8,7 +8,7 @@ use abi::{Algorithm, NetId};
 use proptest::prelude::*;
 
 use super::model::{Model, PICKS};
-use super::plan;
+use super::{Change, plan};
 use crate::desired::{
     Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, Network, Published,
     Service,
@@ -309,4 +309,23 @@ fn full_array_of_picks_is_a_problem() {
     observed.quarantine.push(0..PICKS - 1000);
     let problem = plan(&wanted(&case, &model), &observed).unwrap_err();
     assert!(problem.message.contains("no room"), "{problem}");
+}
+
+#[test]
+fn router_advertisements_are_kept_before_forwarding_begins() {
+    let case = Case {
+        tasks: Vec::new(),
+        algorithm: Algorithm::RoundRobin,
+        uplinks: 2,
+        mtu: 1500,
+        port: 4789,
+    };
+    let model = node();
+    let changes = plan(&wanted(&case, &model), &model.observe()).unwrap();
+    let position = |wanted: &str| {
+        let is_set =
+            |change: &Change| matches!(change, Change::SetSysctl { key, .. } if key == wanted);
+        changes.iter().position(is_set).unwrap()
+    };
+    assert!(position("net/ipv6/conf/eth1/accept_ra") < position("net/ipv6/conf/all/forwarding"));
 }

@@ -154,6 +154,23 @@ impl Pins {
             .map_err(|source| PinError::new("replace the program of", &path, source))
     }
 
+    /// Removes what builds of other layouts have pinned for this instance, and with it their
+    /// programs. Once ours work, they only stand in front of them.
+    pub(crate) fn forget_other_layouts(&self) -> Result<(), PinError> {
+        let Some(parent) = self.root.parent() else {
+            return Ok(());
+        };
+        let error = |source| PinError::new("list", parent, source);
+        for entry in fs::read_dir(parent).map_err(error)? {
+            let path = entry.map_err(error)?.path();
+            if path != self.root {
+                fs::remove_dir_all(&path)
+                    .map_err(|source| PinError::new("remove", &path, source))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Detaches: nobody but the pin holds the link.
     pub(crate) fn detach(&self, program: Program, ifindex: u32) -> Result<(), PinError> {
         remove(&self.link(program, ifindex))
