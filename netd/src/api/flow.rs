@@ -25,7 +25,7 @@ fn flow(names: &Names<'_>, flow: &agent::Flow) -> Flow {
         frontend: flow.frontend,
         // Where the packets travel on untranslated, only the backend's number is known.
         backend: flow.server.or_else(|| names.backend(flow.backend, dialled)),
-        service: names.service(flow.service),
+        service: names.service(flow.service, flow.backend),
         state: state(flow.state),
         direction: match flow.direction {
             Direction::Local => "local".to_owned(),

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use dataplane::NetId;
-use model::{BackendId, Topology};
+use model::{Backend, BackendId, Topology};
 
 use super::snapshot::INGRESS;
 
@@ -56,10 +56,12 @@ impl<'a> Names<'a> {
         name.map_or_else(|| vni.to_string(), ToString::to_string)
     }
 
-    /// A service's name, else nothing.
-    pub(super) fn service(&self, id: u32) -> String {
-        let name = self.services.get(&id);
-        name.map(ToString::to_string).unwrap_or_default()
+    /// A service's name, else that of the service behind which the backend stands (on the backend's
+    /// node the mesh knows no more), else nothing.
+    pub(super) fn service(&self, id: u32, backend: u32) -> String {
+        let name = self.services.get(&id).copied();
+        let behind = || Some(self.behind(backend)?.service.as_str());
+        name.or_else(behind).unwrap_or_default().to_owned()
     }
 
     /// A node's name, else its underlay address.
@@ -70,10 +72,14 @@ impl<'a> Names<'a> {
 
     /// A backend's address, with the port that was dialled where it keeps that.
     pub(super) fn backend(&self, id: u32, dialled: Option<u16>) -> Option<SocketAddr> {
-        let id = BackendId(NonZeroU32::new(id)?);
-        let backend = self.topology?.backends.get(&id)?;
+        let backend = self.behind(id)?;
         let port = backend.port.map(model::Port::get).or(dialled)?;
         Some(SocketAddr::new(backend.address, port))
+    }
+
+    fn behind(&self, id: u32) -> Option<&'a Backend> {
+        let id = BackendId(NonZeroU32::new(id)?);
+        self.topology?.backends.get(&id)
     }
 }
 
