@@ -8,3 +8,5 @@ pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod probe;
 pub(crate) mod sysctl;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -21,8 +21,6 @@ mod read;
 mod record;
 mod status;
 mod tables;
-#[cfg(test)]
-mod testing;
 mod watch;
 mod world;
 

@@ -1,11 +1,19 @@
 //! bpf(2) itself, for what aya has no call for: batches, and tcx links by interface number.
 #![expect(unsafe_code, reason = "system calls")]
 
+mod attributes;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use attributes::{
+    BatchAttributes, ElementAttributes, InfoAttributes, LinkCreateAttributes, LinkUpdateAttributes,
+    MapCreateAttributes, ObjectAttributes,
+};
+pub(super) use attributes::{LinkInfo, MapInfo};
 
 /// Commands, from `enum bpf_cmd` of linux/bpf.h.
 #[repr(u32)]
@@ -31,104 +39,6 @@ enum Command {
 pub(super) enum AttachType {
     TcxIngress = 46,
     TcxEgress = 47,
-}
-
-/// The part of `union bpf_attr` that the element commands read.
-#[repr(C)]
-#[derive(Default)]
-struct ElementAttributes {
-    map_fd: u32,
-    reserved: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct BatchAttributes {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    element_flags: u64,
-    flags: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct ObjectAttributes {
-    path: u64,
-    fd: u32,
-    flags: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct InfoAttributes {
-    fd: u32,
-    length: u32,
-    info: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct LinkCreateAttributes {
-    program_fd: u32,
-    target_ifindex: u32,
-    attach_type: u32,
-    flags: u32,
-    relative: u64,
-    expected_revision: u64,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct LinkUpdateAttributes {
-    link_fd: u32,
-    program_fd: u32,
-    flags: u32,
-    old_program_fd: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct MapCreateAttributes {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
-    numa_node: u32,
-    name: [u8; 16],
-}
-
-/// The beginning of `struct bpf_map_info`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct MapInfo {
-    pub(super) map_type: u32,
-    pub(super) id: u32,
-    pub(super) key_size: u32,
-    pub(super) value_size: u32,
-    pub(super) max_entries: u32,
-    pub(super) map_flags: u32,
-}
-
-/// The beginning of `struct bpf_link_info`, for a tcx link.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LinkInfo {
-    pub(super) link_type: u32,
-    pub(super) id: u32,
-    pub(super) program_id: u32,
-    reserved: u32,
-    /// 0 once the interface is gone.
-    pub(super) ifindex: u32,
-    pub(super) attach_type: u32,
 }
 
 /// What a batch command did.

@@ -1,0 +1,131 @@
+//! What stays behind: nothing.
+
+use std::time::Duration;
+
+use super::{desired, settings};
+use crate::Dataplane;
+use crate::cleanup::{Cleaned, Cleanup, cleanup};
+use crate::kernel::testing::{Namespace, in_node, run};
+use crate::record::Record;
+
+#[test]
+fn cleanup_leaves_nothing() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let (links, rules) = (run("ip -o link"), task.run("ip rule list"));
+        let forwarding = run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding");
+        task.run("sysctl -q -w net.ipv4.conf.all.rp_filter=2");
+        let settings = settings(&directory);
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        dataplane.apply(&desired(&[&task])).await.unwrap();
+        assert_eq!(
+            task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(),
+            "0"
+        );
+        dataplane.close();
+
+        let mut wanted = Cleanup {
+            instance: Some(settings.instance),
+            bpffs: settings.bpffs.clone(),
+            state: settings.state_dir.clone(),
+            dry_run: true,
+        };
+        let dry = cleanup(&wanted).await;
+        assert!(dry.removed.len() > 6, "{dry:?}");
+        wanted.dry_run = false;
+        assert_eq!(cleanup(&wanted).await, dry);
+        assert_eq!(cleanup(&wanted).await, Cleaned::default());
+
+        assert_eq!(run("ip -o link"), links);
+        assert_eq!(task.run("ip rule list"), rules);
+        assert_eq!(
+            task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(),
+            "2"
+        );
+        assert_eq!(
+            run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding"),
+            forwarding
+        );
+        assert_eq!(run("nft list tables"), "");
+        let pins = std::fs::read_dir(&settings.bpffs).unwrap().flatten();
+        assert!(
+            pins.into_iter()
+                .all(|pin| !pin.file_name().to_string_lossy().contains("netd"))
+        );
+        assert_eq!(std::fs::read_dir(&settings.state_dir).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn cleanup_of_all_instances_needs_no_name() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let mut settings = settings(&directory);
+        settings.state_dir = directory.join("state/one");
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        dataplane
+            .apply(&desired(&[&Namespace::new()]))
+            .await
+            .unwrap();
+        dataplane.close();
+        let all = Cleanup {
+            instance: None,
+            bpffs: settings.bpffs,
+            state: directory.join("state"),
+            dry_run: false,
+        };
+        let cleaned = cleanup(&all).await;
+        assert_eq!(cleaned.problems, []);
+        for what in [
+            "interface vx",
+            "interface nd",
+            "interface ng",
+            "pins",
+            "nftables",
+            "sysctl",
+        ] {
+            assert!(
+                cleaned.removed.iter().any(|line| line.starts_with(what)),
+                "{what}: {cleaned:?}"
+            );
+        }
+        assert_eq!(cleanup(&all).await, Cleaned::default());
+    });
+}
+
+#[test]
+fn pins_of_other_layouts_are_removed() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let settings = settings(&directory);
+        let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        let old = dataplane.names.pin_root(&settings.bpffs).join("v0/links");
+        std::fs::create_dir_all(&old).unwrap();
+        dataplane.apply(&desired(&[])).await.unwrap();
+        assert!(!old.exists());
+        assert_eq!(dataplane.status().programs["from_overlay"].len(), 1);
+    });
+}
+
+#[test]
+fn cycles_leak_nothing_into_a_namespace() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let inode = std::fs::read_link(task.path()).unwrap();
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let mut counts = Vec::new();
+        for _ in 0..10 {
+            dataplane.apply(&desired(&[&task])).await.unwrap();
+            dataplane.apply(&desired(&[])).await.unwrap();
+            // The sockets close when the runtime has seen that nobody holds them.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let is_task =
+                |fd: &std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == inode);
+            let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let sockets = task.run("cat /proc/net/netlink").lines().count();
+            counts.push((descriptors.filter(is_task).count(), sockets));
+        }
+        assert_eq!(counts[9], counts[0], "{counts:?}");
+        assert_eq!(counts[9].0, 0);
+        let record = Record::open(&settings(&directory).state_dir).unwrap();
+        assert!(record.namespaces().is_empty(), "{record:?}");
+    });
+}
