@@ -1,8 +1,9 @@
 //! The laboratory: nodes as network namespaces on one machine, real servers, real clients.
 //!
 //! What is tested here is tested from outside: programs are started, files written, sockets
-//! connected, exactly as an operator would; nothing of netd is linked in. Errors are for a person
-//! at a terminal, so `anyhow` is used throughout.
+//! connected, exactly as an operator would; nothing of netd is linked in, except where [`testrun`]
+//! tries the kernel programs alone. Errors are for a person at a terminal, so `anyhow` is used
+//! throughout.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod pattern;
 pub mod probe;
 pub mod process;
 pub mod serve;
+pub mod testrun;
 pub mod wait;
 
 /// Whether labs can be made here; says why not on standard error.
