@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::kernel::netlink::{Link, Netlink};
 use crate::kernel::netns::Netns;
 use crate::kernel::{nft, sysctl};
+use crate::lock::Lock;
 use crate::names::{self, Names};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::{self, Record};
@@ -164,6 +165,7 @@ impl Work<'_> {
         if !self.cleanup.dry_run && !failed {
             let result = record.remove();
             self.note(result);
+            self.note(Lock::remove(directory));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
 use crate::kernel::probe;
+use crate::lock::Lock;
 use crate::lower::{self, Facts};
 use crate::names::Names;
 use crate::observe::{self, Node, Sources};
@@ -81,6 +82,7 @@ pub struct Dataplane {
     pub(crate) samples: Samples,
     pub(crate) last_samples: BTreeMap<abi::DropReason, abi::DropSample>,
     record: Record,
+    _lock: Lock,
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
     pub(crate) status: Status,
@@ -106,6 +108,9 @@ impl Dataplane {
         if !missing.is_empty() {
             return Err(OpenError { problems: missing });
         }
+        let lock = Lock::take(&settings.state_dir).map_err(|problem| OpenError {
+            problems: vec![problem],
+        })?;
         let names = Names::new(&settings.instance);
         bpf::mount_bpffs(&settings.bpffs).map_err(refused)?;
         let pins = Pins::create(names.pins(&settings.bpffs)).map_err(refused)?;
@@ -125,6 +130,7 @@ impl Dataplane {
             samples,
             last_samples: BTreeMap::new(),
             record,
+            _lock: lock,
             quarantine: Vec::new(),
             status: Status::default(),
         };

@@ -11,6 +11,7 @@ mod cleanup;
 mod desired;
 mod handle;
 mod kernel;
+mod lock;
 mod lower;
 mod names;
 mod observe;

@@ -34,6 +34,8 @@ pub enum ProblemCode {
     Desired,
     /// The kernel refused a change, or to be observed.
     Refused,
+    /// Another process drives the instance.
+    Busy,
     /// What is recorded on disk cannot be read or written.
     Record,
 }
@@ -73,6 +75,7 @@ impl ProblemCode {
             Self::Namespace => "namespace",
             Self::Desired => "desired",
             Self::Refused => "refused",
+            Self::Busy => "busy",
             Self::Record => "record",
         }
     }
