@@ -1,8 +1,8 @@
 //! Whatever a task sends.
 
 use abi::{
-    DropReason, Endpoint, EndpointKey, EndpointKind, Header, HeaderError, Iface, NetId, Verdict,
-    endpoint, icmp, iface, protocol,
+    DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface, NetId,
+    Verdict, endpoint, icmp, iface, protocol,
 };
 
 use crate::{
@@ -30,7 +30,10 @@ pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdi
         Err(HeaderError::NotIp) => return Err(DropReason::UnknownEtherType),
         Err(HeaderError::Malformed(reason)) => return Err(reason),
     }
-    if header.protocol == protocol::ICMPV6 && (130..=143).contains(&header.flags) {
+    if header.family == Family::V6
+        && header.protocol == protocol::ICMPV6
+        && (130..=143).contains(&header.flags)
+    {
         if header.flags == icmp::V6_NEIGHBOUR_SOLICITATION {
             return answer::neighbour(skb, iface, header);
         }

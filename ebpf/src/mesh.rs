@@ -102,6 +102,9 @@ pub(crate) fn arrive(
     }
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
     let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
+    if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
+        return Err(DropReason::UnknownProtocol);
+    }
     fragments::resolve(settings.ingress_net, header)?;
     match mesh.direction {
         MeshDirection::Forward => arrive_forward(skb, settings, &mesh, vtep, header),
@@ -126,6 +129,9 @@ fn arrive_forward(
     let backend: &Backend = unsafe { &*backend };
     if backend.vtep != 0 || backend.net != net {
         return Err(DropReason::NotLocal);
+    }
+    if backend.address.is_v4() != header.destination.is_v4() {
+        return Err(DropReason::BadMesh);
     }
     let port = if backend.port == 0 {
         header.destination_port

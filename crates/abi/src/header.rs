@@ -259,6 +259,10 @@ impl Header {
         self.source = Address::from_v6_octets(source);
         let destination = frame.load(IP + 24).ok_or(DropReason::Truncated)?;
         self.destination = Address::from_v6_octets(destination);
+        // Such addresses are for sockets; on the wire they would pass for IPv4 ones.
+        if self.source.is_v4() || self.destination.is_v4() {
+            return Err(DropReason::BadHeader);
+        }
         self.family = Family::V6;
         self.protocol = ip[6];
         self.l4 = ETHERNET + IPV6_HEADER;
@@ -276,7 +280,7 @@ impl Header {
             self.read_extension(frame)?;
             steps += 1;
         }
-        if extension::is(self.protocol) {
+        if extension::is(self.protocol) && self.has_transport() {
             Err(DropReason::ExtensionHeaders)
         } else {
             Ok(())
@@ -285,9 +289,7 @@ impl Header {
 
     #[inline(always)]
     fn read_extension<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
-        let bytes: [u8; 8] = frame
-            .load(usize::from(self.l4))
-            .ok_or(DropReason::Truncated)?;
+        let bytes: [u8; 8] = self.load_transport(frame)?;
         let length = match self.protocol {
             extension::FRAGMENT => {
                 let id = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
@@ -300,6 +302,9 @@ impl Header {
         };
         self.protocol = bytes[0];
         self.l4 += length;
+        if u32::from(self.l4) > self.end {
+            return Err(DropReason::Truncated);
+        }
         Ok(())
     }
 
@@ -317,7 +322,6 @@ impl Header {
 
     #[inline(always)]
     fn read_transport<B: Bytes + ?Sized>(&mut self, frame: &B) -> Result<(), DropReason> {
-        let l4 = usize::from(self.l4);
         match self.protocol {
             protocol::TCP => {
                 let tcp: [u8; 20] = self.load_transport(frame)?;
@@ -336,8 +340,8 @@ impl Header {
                 self.ports([udp[0], udp[1], udp[2], udp[3]]);
             }
             protocol::ICMP | protocol::ICMPV6 => {
-                let [kind]: [u8; 1] = frame.load(l4).ok_or(DropReason::Truncated)?;
-                self.flags = kind;
+                let icmp: [u8; 8] = self.load_transport(frame)?;
+                self.flags = icmp[0];
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use crate::{deliver, skb::Skb};
 
 const IPV6: u32 = 14;
 const ICMPV6: u32 = 54;
+const TARGET_END: u32 = ICMPV6 + 24;
 /// Advertisement with one target link-layer address option.
 const LENGTH: u16 = 32;
 /// Solicited, override.
@@ -20,6 +21,9 @@ const FLAGS: u32 = 0x6000_0000u32.to_be();
 pub(crate) fn answer(skb: Skb, iface: &Iface, header: &Header) -> Result<Verdict, DropReason> {
     if u32::from(header.l4) != ICMPV6 {
         return Err(DropReason::NeighbourNoise);
+    }
+    if header.end < TARGET_END {
+        return Err(DropReason::Truncated);
     }
     let target: [u8; 16] = skb.load(ICMPV6 as usize + 8).ok_or(DropReason::Truncated)?;
     let target = Address::from_v6_octets(target);

@@ -1,6 +1,6 @@
 //! TCP resets (RFC 9293 §3.10.7.1): what a host without that connection would say.
 
-use abi::{Bytes, DropReason, Header, checksum, protocol, tcp};
+use abi::{Bytes, DropReason, Fragment, Header, checksum, protocol, tcp};
 use aya_ebpf::bindings::BPF_F_PSEUDO_HDR;
 
 use crate::skb::Skb;
@@ -8,10 +8,11 @@ use crate::skb::Skb;
 const TTL: u8 = 64;
 const TCP_HEADER: u16 = 20;
 
-/// Turns a segment into the reset that answers it; `None` for a reset, which is never answered.
+/// Turns a segment into the reset that answers it; `None` for a reset, which is never answered, and
+/// for a piece of a segment, whose answer would look like a piece too.
 #[inline(always)]
 pub(super) fn write(skb: Skb, header: &Header) -> Option<Result<(), DropReason>> {
-    if header.flags & tcp::RST != 0 {
+    if header.flags & tcp::RST != 0 || header.fragment != Fragment::Whole {
         return None;
     }
     let segment: [u8; 20] = skb.load(usize::from(header.l4))?;

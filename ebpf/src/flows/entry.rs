@@ -118,8 +118,10 @@ impl Entry {
         if let Some(other) = EMBRYOS.get_ptr(twin_key) {
             // SAFETY: as in `flow`.
             let other = unsafe { &*other };
-            let _ = FLOWS.insert(twin_key, other, 0);
-            let _ = EMBRYOS.remove(twin_key);
+            // Where the table has just become full it stays where it is, and is found there.
+            if FLOWS.insert(twin_key, other, 0).is_ok() {
+                let _ = EMBRYOS.remove(twin_key);
+            }
         }
         add_load(flow.backend, |load| &raw mut load.opened);
         if let Some(settled) = FLOWS.get_ptr_mut(key) {
