@@ -201,13 +201,13 @@ impl Dataplane {
         })
     }
 
-    /// Listens for changes of the node's own interfaces and addresses: after each, the last desired
-    /// state has to be applied again.
+    /// Listens for changes of the node's own interfaces and addresses, and for the loss of ours: after
+    /// each, the last desired state has to be applied again.
     ///
     /// # Errors
     /// When the kernel refuses the subscription.
     pub fn events(&self) -> Result<Events, OpenError> {
-        Events::open().map_err(refused)
+        Events::open(self.names.clone()).map_err(refused)
     }
 
     /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.

@@ -74,6 +74,15 @@ fn new_address_is_news_and_a_task_is_not() {
         );
         dataplane.apply(&desired(&[&task])).await.unwrap();
         assert!(dataplane.status().programs["from_uplink"].contains("extra"));
+        drop(tokio::time::timeout(quiet, events.changed()).await);
+        let host = dataplane.status().host_interfaces["web-1"].clone();
+        run(&format!("ip link del {host}"));
+        assert_eq!(
+            tokio::time::timeout(patient, events.changed()).await,
+            Ok(Some(()))
+        );
+        assert!(dataplane.apply(&desired(&[&task])).await.unwrap().changes > 0);
+
         run("ip link del extra");
         dataplane.apply(&desired(&[&task])).await.unwrap();
         assert!(!dataplane.status().programs["from_uplink"].contains("extra"));
