@@ -10,6 +10,7 @@ mod fabric;
 mod foreign;
 mod ingress_crr;
 mod overlay_crr;
+mod packet;
 mod reference;
 mod report;
 mod rounds;
@@ -32,6 +33,8 @@ pub enum Measurement {
     VipCrr,
     /// Through a published port, against a process on the node itself.
     IngressCrr,
+    /// Run time of the programs for one packet.
+    PacketNs,
 }
 
 /// How much work is put into a figure.
@@ -52,6 +55,7 @@ pub fn run(measurement: Measurement, effort: &Effort) -> Result<Vec<Row>> {
         Measurement::OverlayCrr => overlay_crr::run(effort),
         Measurement::VipCrr => vip_crr::run(effort),
         Measurement::IngressCrr => ingress_crr::run(effort),
+        Measurement::PacketNs => packet::run(effort),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Which CPU does what, and how busy they are.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -13,8 +12,8 @@ pub(super) const SERVER: usize = 1;
 /// Every CPU whose time counts.
 pub(super) const ALL: [usize; 2] = [CLIENT, SERVER];
 
-/// Units of `/proc/stat`, whatever the kernel's own clock (`USER_HZ`).
-const TICKS_PER_SECOND: f64 = 100.0;
+/// Units of `/proc`, whatever the kernel's own clock (`USER_HZ`).
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Binds the calling thread, and what it will start, to one CPU.
 pub(super) fn pin(cpu: usize) -> Result<()> {
@@ -42,11 +41,11 @@ impl Idle {
         Ok(Self { ticks })
     }
 
-    /// CPU time used by whatever it was during the `wall` time since `before`.
-    pub(super) fn busy_since(self, before: Self, wall: Duration) -> Duration {
+    /// CPU time in seconds that was used for whatever it was, during the `wall` seconds since
+    /// `before`.
+    pub(super) fn busy_since(self, before: Self, wall: f64) -> f64 {
         let idle = self.ticks.saturating_sub(before.ticks) as f64 / TICKS_PER_SECOND;
-        let total = wall.as_secs_f64() * ALL.len() as f64;
-        Duration::from_secs_f64((total - idle).max(0.0))
+        (wall * ALL.len() as f64 - idle).max(0.0)
     }
 }
 
@@ -82,7 +81,6 @@ mod tests {
     #[test]
     fn busy_is_the_rest_of_the_wall() {
         let (before, after) = (Idle { ticks: 1000 }, Idle { ticks: 1150 });
-        let busy = after.busy_since(before, Duration::from_secs(1));
-        assert_eq!(busy, Duration::from_millis(500));
+        assert!((after.busy_since(before, 1.0) - 0.5).abs() < 1e-9);
     }
 }

@@ -4,6 +4,7 @@
 mod client;
 mod server;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use self::client::Client;
 pub use self::server::respond;
 pub(super) use self::server::{PORT, SECOND_PORT};
 use super::cpu::{self, Idle};
+use super::foreign::Foreign;
 use crate::netns;
 
 /// How many connections there are at the same time.
@@ -38,40 +40,46 @@ pub(super) struct Path {
 pub(super) struct Sample {
     /// Operations per second.
     pub(super) per_second: f64,
-    /// CPU time per operation in nanoseconds: client, server and everything between.
+    /// CPU time per operation in nanoseconds: client, server and everything between, and whatever
+    /// the kernel does besides, but not what other processes used.
     pub(super) cpu_ns: f64,
-    /// Share of the two CPUs that was used at all.
+    /// Share of the two CPUs that was used by anybody.
     pub(super) utilisation: f64,
+    /// How many CPUs other processes kept busy.
+    pub(super) foreign: f64,
 }
 
-/// Uses a path for `length` and measures it.
+/// Uses a path for `length` and measures it; `own` are the processes that belong to it.
 ///
 /// # Errors
 /// When it does not work, or fails too often.
-pub(super) fn sample(path: &Path, length: Duration) -> Result<Sample> {
-    let work = || window(path.target, length);
+pub(super) fn sample(path: &Path, length: Duration, own: &BTreeSet<i32>) -> Result<Sample> {
+    let work = || window(path.target, length, own);
     netns::inside(&path.namespace, work)?
         .with_context(|| format!("{} ({} from {})", path.name, path.target, path.namespace))
 }
 
-fn window(target: SocketAddr, length: Duration) -> Result<Sample> {
+fn window(target: SocketAddr, length: Duration, own: &BTreeSet<i32>) -> Result<Sample> {
     cpu::pin(cpu::CLIENT)?;
     let mut client = Client::start(target, CONNECTIONS)?;
     client.run_until(Instant::now() + WARM_UP)?;
+    let others = Foreign::now(own)?;
     let before = client.operations();
     let (start, idle) = (Instant::now(), Idle::now()?);
     client.run_until(start + length)?;
-    let (wall, spent) = (start.elapsed(), Idle::now()?);
+    let (wall, spent) = (start.elapsed().as_secs_f64(), Idle::now()?);
     let operations = (client.operations() - before) as f64;
+    let foreign = Foreign::now(own)?.since(&others);
     let failures = client.failures() as f64;
     if operations < 1.0 || failures > operations * WORST_FAILURE_SHARE {
-        bail!("{failures} failures, {operations} operations in {wall:?}");
+        bail!("{failures} failures, {operations} operations in {wall:.1} s");
     }
     client.finish()?;
     let busy = spent.busy_since(idle, wall);
     Ok(Sample {
-        per_second: operations / wall.as_secs_f64(),
-        cpu_ns: busy.as_secs_f64() * 1e9 / operations,
-        utilisation: busy.as_secs_f64() / (wall.as_secs_f64() * cpu::ALL.len() as f64),
+        per_second: operations / wall,
+        cpu_ns: (busy - foreign * wall).max(0.0) * 1e9 / operations,
+        utilisation: busy / (wall * cpu::ALL.len() as f64),
+        foreign,
     })
 }

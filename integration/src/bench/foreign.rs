@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-const TICKS_PER_SECOND: f64 = 100.0;
+use super::cpu::{self, TICKS_PER_SECOND};
+
 /// `PF_KTHREAD`: what the kernel's threads do may well be our packets.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
@@ -40,11 +41,14 @@ impl Foreign {
         })
     }
 
-    /// How many CPUs they kept busy, on average, since `before`.
+    /// How many of the measured CPUs they kept busy, on average, since `before`. Where the machine
+    /// has more CPUs, the others are taken to use all of them alike.
     pub(super) fn since(&self, before: &Self) -> f64 {
         let ticks = self.ticks.saturating_sub(before.ticks) as f64;
         let wall = self.taken.duration_since(before.taken).as_secs_f64();
-        ticks / TICKS_PER_SECOND / wall
+        let all = std::thread::available_parallelism().map_or(1, usize::from);
+        let measured = (cpu::ALL.len() as f64 / all as f64).min(1.0);
+        ticks / TICKS_PER_SECOND / wall * measured
     }
 }
 

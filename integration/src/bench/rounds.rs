@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use super::crr::{self, Path, Sample};
-use super::foreign::Foreign;
 use super::report::{Row, median};
 use super::{Effort, progress};
 
@@ -42,7 +41,7 @@ pub(super) fn compare(
 ) -> Result<Vec<Row>> {
     // Neighbours are resolved, programs compiled, tables warm.
     for path in paths {
-        crr::sample(path, effort.window / 10)?;
+        crr::sample(path, effort.window / 10, own)?;
     }
     let rounds = quiet_rounds(paths, own, effort)?;
     let rows = comparisons
@@ -72,13 +71,14 @@ fn quiet_rounds(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<
 }
 
 fn round(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
-    let mut samples = Vec::with_capacity(paths.len());
-    let mut foreign: f64 = 0.0;
-    for path in paths {
-        let before = Foreign::now(own)?;
-        samples.push(crr::sample(path, effort.window)?);
-        foreign = foreign.max(Foreign::now(own)?.since(&before));
-    }
+    let samples = paths
+        .iter()
+        .map(|path| crr::sample(path, effort.window, own));
+    let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
+    let foreign = samples
+        .iter()
+        .map(|sample| sample.foreign)
+        .fold(0.0, f64::max);
     Ok(Round { samples, foreign })
 }
 
@@ -127,6 +127,7 @@ impl Round {
                 per_second,
                 cpu_ns,
                 utilisation,
+                ..
             } = sample;
             format!(
                 "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy",
