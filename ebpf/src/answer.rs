@@ -61,9 +61,15 @@ pub(crate) fn refuse(
         return Err(reason);
     }
     if header.protocol == protocol::TCP {
-        reset::write(skb, header).ok_or(reason)??;
+        if !reset::is_due(header) {
+            return Err(reason);
+        }
+        reset::write(skb, header)?;
     } else {
-        unreachable::write(skb, header).ok_or(reason)??;
+        if !unreachable::is_due(header) {
+            return Err(reason);
+        }
+        unreachable::write(skb, header)?;
     }
     drops::count(skb, reason, header);
     back.send(skb)

@@ -9,7 +9,10 @@ use aya_ebpf::{
     helpers::generated::{bpf_skb_get_tunnel_key, bpf_skb_set_tunnel_key},
 };
 
-use crate::{maps::VTEPS, skb::Skb};
+use crate::{
+    maps::{VTEP_IDS, VTEPS},
+    skb::Skb,
+};
 
 /// `struct bpf_tunnel_key` of the kernel without its unions. IPv4 addresses stand in the first word
 /// in host byte order, IPv6 addresses in network order.
@@ -117,4 +120,10 @@ fn get(skb: Skb, key: &mut TunnelKey, flags: u64) -> bool {
 pub(crate) fn address(vtep: u32) -> Option<Address> {
     let vtep: &Vtep = VTEPS.get(vtep)?;
     (!vtep.address.is_unspecified()).then_some(vtep.address)
+}
+
+/// Whether other nodes send VXLAN to this address, or this node takes it there.
+#[inline(always)]
+pub(crate) fn is_node(address: &Address) -> bool {
+    VTEP_IDS.get_ptr(address).is_some() || self::address(0) == Some(*address)
 }

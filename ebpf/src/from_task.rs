@@ -2,14 +2,14 @@
 
 use abi::{
     DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface, NetId,
-    Verdict, endpoint, icmp, iface, protocol,
+    Settings, Verdict, endpoint, icmp, iface, protocol,
 };
 
 use crate::{
     action::Parsed,
     answer::{self, Back},
-    deliver,
-    maps::{ENDPOINTS, IFACES, VTEP_IDS},
+    carrier, deliver,
+    maps::{ENDPOINTS, IFACES},
     mesh,
     mesh::Client,
     skb::Skb,
@@ -122,15 +122,40 @@ fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, D
 #[inline(never)]
 fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
     let settings = deliver::settings()?;
-    if header.source == iface.ingress_v4 || header.source == iface.ingress_v6 {
-        return mesh::reply(skb, settings, header);
-    }
-    if header.source != iface.v4 && header.source != iface.v6 {
+    let ingress = match header.family {
+        Family::V4 => &iface.ingress_v4,
+        Family::V6 => &iface.ingress_v6,
+    };
+    let is_ingress = header.source == *ingress;
+    if !is_ingress && header.source != iface.v4 && header.source != iface.v6 {
         return Err(DropReason::SpoofedSource);
     }
+    // A server that answers datagrams from an unbound socket leaves the source to the routes, and
+    // they say the gateway address.
+    let is_unbound = header.protocol == protocol::UDP && !ingress.is_unspecified();
+    if is_ingress || is_unbound {
+        let verdict = mesh::reply(skb, settings, header, ingress)?;
+        if verdict != Verdict::PASS {
+            return Ok(verdict);
+        }
+    }
+    // Without a flow it would leave with a source that nobody outside knows.
+    if is_ingress {
+        return Err(DropReason::NoFlow);
+    }
+    to_outside(skb, settings, iface, header)
+}
+
+#[inline(always)]
+fn to_outside(
+    skb: Skb,
+    settings: &Settings,
+    iface: &Iface,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
     if header.protocol == protocol::UDP
         && header.destination_port == settings.data_path_port
-        && VTEP_IDS.get_ptr(header.destination).is_some()
+        && carrier::is_node(&header.destination)
     {
         return Err(DropReason::VxlanFromTask);
     }

@@ -67,19 +67,24 @@ pub(crate) fn enter(
     deliver::to(skb, net, translation, MeshDirection::Forward)
 }
 
-/// A backend's packet from its ingress-network address. Without a flow it goes nowhere: it would
-/// leave with a source that nobody outside knows.
+/// A packet of the task that has `server` in the ingress network; passed on when it is no reply of a
+/// flow.
 #[inline(never)]
 pub(crate) fn reply(
     skb: Skb,
     settings: &Settings,
     header: &mut Header,
+    server: &Address,
 ) -> Result<Verdict, DropReason> {
     let net = settings.ingress_net;
-    fragments::resolve(net, header)?;
-    let key = flows::reverse_key(net, header);
-    let translation =
-        flows::owned(skb, &key, Direction::Reply, header).ok_or(DropReason::NoFlow)?;
+    if fragments::resolve(net, header).is_err() {
+        return Ok(Verdict::PASS);
+    }
+    let mut key = flows::reverse_key(net, header);
+    key.server = *server;
+    let Some(translation) = flows::owned(skb, &key, Direction::Reply, header) else {
+        return Ok(Verdict::PASS);
+    };
     vip::apply_reply(skb, header, translation)?;
     deliver::to(skb, net, translation, MeshDirection::Reply)
 }
@@ -97,9 +102,6 @@ pub(crate) fn arrive(
         .ok_or(DropReason::UnknownVtep)?;
     // SAFETY: the pointer came from the map during this run; an aligned word.
     let vtep = unsafe { *vtep };
-    if vtep == 0 {
-        return Err(DropReason::UnknownVtep);
-    }
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
     let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {

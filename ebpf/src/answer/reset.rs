@@ -8,30 +8,30 @@ use crate::skb::Skb;
 const TTL: u8 = 64;
 const TCP_HEADER: u16 = 20;
 
-/// Turns a segment into the reset that answers it; `None` for a reset, which is never answered, and
-/// for a piece of a segment, whose answer would look like a piece too.
+/// Whether the segment may be answered so: no reset, which is never answered, and no piece of a
+/// segment, whose answer would look like a piece too.
 #[inline(always)]
-pub(super) fn write(skb: Skb, header: &Header) -> Option<Result<(), DropReason>> {
-    if header.flags & tcp::RST != 0 || header.fragment != Fragment::Whole {
-        return None;
-    }
-    let segment: [u8; 20] = skb.load(usize::from(header.l4))?;
-    Some(replace(skb, header, &segment))
+pub(super) fn is_due(header: &Header) -> bool {
+    header.flags & tcp::RST == 0 && header.fragment == Fragment::Whole
 }
 
+/// Turns a segment into the reset that answers it.
 #[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an IP packet ends below 2^16 bytes after it began"
 )]
-fn replace(skb: Skb, header: &Header, segment: &[u8; 20]) -> Result<(), DropReason> {
+pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    let segment: [u8; 20] = skb
+        .load(usize::from(header.l4))
+        .ok_or(DropReason::Truncated)?;
     let l4 = u32::from(header.l4);
     let old_length = (header.end - l4) as u16;
     skb.resize(l4 + u32::from(TCP_HEADER))?;
     super::swap_addresses(skb, header)?;
     super::write_length(skb, header, TCP_HEADER, TTL)?;
     let old_checksum = u16::from_ne_bytes([segment[16], segment[17]]);
-    let mut words = reset(header, segment, old_length);
+    let mut words = reset(header, &segment, old_length);
     let pseudo = checksum::pseudo_header(
         &header.source.words,
         &header.destination.words,

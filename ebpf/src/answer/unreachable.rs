@@ -15,29 +15,32 @@ const V6_QUOTE: usize = 12;
 const V4_LENGTH: u16 = 8 + 7 * 4;
 const V6_LENGTH: u16 = 8 + 12 * 4;
 
-/// Turns a packet into the error message that answers it; `None` for packets that must not be
-/// answered (ICMP other than echo requests) and for those whose IP header has options.
+/// Whether the packet may be answered so: no ICMP but echo requests, no IP options or extensions.
 #[inline(always)]
-pub(super) fn write(skb: Skb, header: &Header) -> Option<Result<(), DropReason>> {
+pub(super) fn is_due(header: &Header) -> bool {
     let is_icmp = header.protocol == protocol::ICMP || header.protocol == protocol::ICMPV6;
     if is_icmp && !header.is_echo_request() {
-        return None;
+        return false;
     }
     match header.family {
-        Family::V4 if u32::from(header.l4) == V4_ICMP => {
-            let quote: [u8; V4_QUOTE * 4] = skb.load(IP as usize)?;
-            Some(write_v4(skb, header, &quote))
-        }
-        Family::V6 if u32::from(header.l4) == V6_ICMP => {
-            let quote: [u8; V6_QUOTE * 4] = skb.load(IP as usize)?;
-            Some(write_v6(skb, header, &quote))
-        }
-        Family::V4 | Family::V6 => None,
+        Family::V4 => u32::from(header.l4) == V4_ICMP,
+        Family::V6 => u32::from(header.l4) == V6_ICMP,
+    }
+}
+
+/// Turns a packet into the error message that answers it.
+#[inline(always)]
+pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    match header.family {
+        Family::V4 => write_v4(skb, header),
+        Family::V6 => write_v6(skb, header),
     }
 }
 
 #[inline(never)]
-fn write_v4(skb: Skb, header: &Header, quote: &[u8; V4_QUOTE * 4]) -> Result<(), DropReason> {
+fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    let quote: [u8; V4_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
+    let quote: [u32; V4_QUOTE] = quoted(&quote);
     skb.resize(V4_ICMP + u32::from(V4_LENGTH))?;
     let [high, low] = (20 + V4_LENGTH).to_be_bytes();
     let mut ip = [
@@ -49,7 +52,6 @@ fn write_v4(skb: Skb, header: &Header, quote: &[u8; V4_QUOTE * 4]) -> Result<(),
     ];
     let [high, low] = (!checksum::fold(checksum::sum_words(&ip))).to_ne_bytes();
     ip[2] = u32::from_ne_bytes([TTL, protocol::ICMP, high, low]);
-    let quote: [u32; V4_QUOTE] = quoted(quote);
     let [high, low] = (!checksum::fold(checksum::add(
         u32::from(u16::from_ne_bytes([
             icmp::UNREACHABLE,
@@ -76,10 +78,11 @@ fn write_v4(skb: Skb, header: &Header, quote: &[u8; V4_QUOTE * 4]) -> Result<(),
 }
 
 #[inline(never)]
-fn write_v6(skb: Skb, header: &Header, quote: &[u8; V6_QUOTE * 4]) -> Result<(), DropReason> {
+fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    let quote: [u8; V6_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
+    let quote: [u32; V6_QUOTE] = quoted(&quote);
     skb.resize(V6_ICMP + u32::from(V6_LENGTH))?;
     let [high, low] = V6_LENGTH.to_be_bytes();
-    let quote: [u32; V6_QUOTE] = quoted(quote);
     let pseudo = checksum::pseudo_header(
         &header.source.words,
         &header.destination.words,
