@@ -68,9 +68,18 @@ impl Process {
     /// Whether it is running.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        std::fs::read(format!("/proc/{}/cmdline", self.pid)).is_ok_and(|line| {
-            !line.is_empty() && String::from_utf8_lossy(&line).contains(&self.marker)
-        })
+        let read = |name: &str| std::fs::read(format!("/proc/{}/{name}", self.pid));
+        let line = read("cmdline").unwrap_or_default();
+        if line.is_empty() {
+            // Either a zombie, or in the middle of becoming another program.
+            let stat = String::from_utf8_lossy(&read("stat").unwrap_or_default()).into_owned();
+            let state = stat
+                .rsplit(") ")
+                .next()
+                .and_then(|rest| rest.chars().next());
+            return state.is_some_and(|state| !matches!(state, 'Z' | 'X'));
+        }
+        String::from_utf8_lossy(&line).contains(&self.marker)
     }
 
     /// Ends it with SIGKILL and waits until it is gone.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::lab::demo::{self, HTTP_PORT, PROBE};
+use integration::lab::topology::Topology;
 use integration::lab::{Family, Lab, PATIENCE, Spec};
 use integration::load::{self, Mode, Plan};
 use integration::{binaries, can_make_labs, netns, wait};
@@ -100,11 +101,11 @@ fn all_mistakes_are_told_at_once() -> Result<()> {
     let lab = demo::up(Spec::new(&Spec::unique_name("many"), 3))?;
     let bad = text(&lab)?
         .replace("endpoint = \"web-2\"", "endpoint = \"web-7\"")
-        .replace("vni = 4097", "vni = 4096")
+        .replace("node = \"n2\"", "node = \"n7\"")
         .replace("10.0.1.12", "10.0.7.12");
     let (fine, said) = check(&lab, &bad)?;
     ensure!(!fine, "it is accepted");
-    for word in ["web-7", "4096", "10.0.7.12"] {
+    for word in ["web-7", "n7", "10.0.7.12"] {
         ensure!(said.contains(word), "nothing of {word} in: {said}");
     }
     lab.down()
@@ -174,7 +175,7 @@ fn an_edit_with_mistakes_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_start_with_mistakes_ends_with_all_of_them() -> Result<()> {
+fn a_start_with_mistakes_tells_them_and_leaves_the_data_plane_alone() -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
@@ -182,36 +183,64 @@ fn a_start_with_mistakes_ends_with_all_of_them() -> Result<()> {
     let vip = demo::topology(&lab)
         .vip("web", Family::V4)
         .context("a VIP")?;
+    let good = text(&lab)?;
     lab.kill("n1")?;
-    let bad = text(&lab)?.replace("endpoint = \"web-1\"", "endpoint = \"web-7\"");
-    lab.write_topology_text(&bad)?;
-    let error = lab.start("n1").err().context("it starts")?;
-    let said = format!("{error:#}");
-    ensure!(
-        said.contains("web-7") && said.contains("topology.toml:"),
-        "{said}"
-    );
-    // The data plane of before still works.
+    lab.write_topology_text(&good.replace("endpoint = \"web-1\"", "endpoint = \"web-7\""))?;
+    lab.start_anyhow("n1")?;
+    is_told(&lab, "web-7")?;
     let target = SocketAddr::new(vip, 80);
     let ask = || integration::probe::ask(integration::probe::Transport::Tcp, target);
     netns::inside(&lab.namespace(PROBE), ask)?.answered()?;
+    lab.write_topology_text(&good)?;
+    wait::until(PATIENCE, "it is ready once the mistake is gone", || {
+        is_ready(&lab)
+    })?;
     lab.down()
 }
 
 #[test]
-fn a_namespace_that_does_not_exist_is_told() -> Result<()> {
+fn a_namespace_that_does_not_exist_is_told_and_waited_for() -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
     let mut lab = Lab::up(Spec::new(&Spec::unique_name("absent"), 1))?;
-    lab.add_namespace("there", "n1")?;
-    let mut topology = integration::lab::topology::Topology::of(&lab);
+    lab.add_namespace("task", "n1")?;
+    let mut topology = Topology::of(&lab);
     topology.add_network("app", 1);
-    topology.attach(&lab, "there", "app", 11);
-    topology.endpoint[0].namespace = "netd-lab-no-such-namespace".to_owned();
+    topology.attach(&lab, "task", "app", 11);
+    let namespace = lab.namespace("late");
+    topology.endpoint[0].namespace.clone_from(&namespace);
     lab.write_topology(&topology)?;
-    let error = lab.start("n1").err().context("it starts")?;
-    let said = format!("{error:#}");
-    ensure!(said.contains("netd-lab-no-such-namespace"), "{said}");
+    lab.start_anyhow("n1")?;
+    is_told(&lab, &namespace)?;
+    lab.add_namespace("late", "n1")?;
+    wait::until(PATIENCE, "it is ready once the namespace is there", || {
+        is_ready(&lab)
+    })?;
     lab.down()
+}
+
+/// Checks that `n1` says that it is degraded, and why.
+fn is_told(lab: &Lab, word: &str) -> Result<()> {
+    let status = lab.ask("n1", "status")?;
+    ensure!(
+        status["State"] == "degraded",
+        "it says that it is well: {status}"
+    );
+    let errors = status["Topology"]["Errors"].to_string();
+    ensure!(
+        errors.contains(word) && errors.contains("topology.toml"),
+        "{status}"
+    );
+    let line = |error: &serde_json::Value| error["Line"].as_u64().is_some();
+    let lines = status["Topology"]["Errors"]
+        .as_array()
+        .is_some_and(|all| all.iter().all(line));
+    ensure!(lines, "an error without a line: {status}");
+    Ok(())
+}
+
+fn is_ready(lab: &Lab) -> bool {
+    lab.ask("n1", "status")
+        .is_ok_and(|status| status["State"] == "ready")
 }

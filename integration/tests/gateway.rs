@@ -62,7 +62,8 @@ fn tasks_get_out_and_are_seen_as_their_node() -> Result<()> {
             }
             probe::download(target, 10_000_000)?;
             probe::upload(target, 10_000_000)?;
-            probe::datagram(target, 3000)
+            // The first one tells the other side the way's MTU: a router does not divide IPv6.
+            probe::datagram(target, 3000).or_else(|_| probe::datagram(target, 3000))
         };
         netns::inside(&lab.namespace("free"), work)?.with_context(|| target.to_string())?;
     }

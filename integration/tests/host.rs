@@ -20,11 +20,12 @@ fn a_foreign_policy_that_drops_what_is_forwarded_is_named() -> Result<()> {
         return Ok(());
     }
     let mut lab = demo::prepare(Spec::new(&Spec::unique_name("policy"), 1))?;
-    let firewall = "table inet guard { chain forward { \
-                    type filter hook forward priority 0; policy drop; } }";
+    let firewall = "table inet guard {
+        chain forward { type filter hook forward priority 0; policy drop; }
+    }";
     let namespace = lab.namespace("n1");
     command::run_inside(&namespace, "nft", &[firewall])?;
-    lab.start_all()?;
+    lab.start_anyhow("n1")?;
     let named = |problem: &Value| {
         let message = problem["Message"].as_str().unwrap_or("").to_lowercase();
         message.contains("guard") && message.contains("forward")
@@ -47,6 +48,8 @@ fn a_foreign_policy_that_drops_what_is_forwarded_is_named() -> Result<()> {
     )?;
     ensure!(shown.contains("guard"), "netctl does not show it: {shown}");
     command::run_inside(&namespace, "nft", &["delete table inet guard"])?;
+    // It would notice by itself at its next audit.
+    lab.reload("n1")?;
     wait::until(PATIENCE, "the problem goes with its cause", || {
         problems(&lab, "n1").is_ok_and(|found| !found.iter().any(named))
     })?;

@@ -62,8 +62,8 @@ fn every_noun_is_shown_in_every_format() -> Result<()> {
         ),
         (
             &["vip", "ls"],
-            "{{.Service}} {{len .Backends}}",
-            &["web 2", "echo 2"],
+            "{{.Service}} {{.Network}}",
+            &["web app", "echo app"],
         ),
         (
             &["port", "ls"],

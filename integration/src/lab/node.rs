@@ -37,6 +37,15 @@ impl Lab {
         self.wait_ready(node)
     }
 
+    /// Starts a node's netd and waits until it answers, ready or not.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not answer.
+    pub fn start_anyhow(&mut self, node: &str) -> Result<()> {
+        self.spawn(node)?;
+        self.wait_status(node, |_| true)
+    }
+
     /// Starts a node's netd and does not wait.
     ///
     /// # Errors
@@ -85,6 +94,15 @@ impl Lab {
         if !graceful {
             bail!("the netd of {node} did not end within {GRACE:?} of SIGTERM");
         }
+        Ok(())
+    }
+
+    /// Has a node's netd read its topology and look at its host at once (SIGHUP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn reload(&self, node: &str) -> Result<()> {
+        self.daemon(node)?.signal(rustix::process::Signal::HUP);
         Ok(())
     }
 
@@ -196,12 +214,14 @@ impl Lab {
     }
 
     fn wait_ready(&self, node: &str) -> Result<()> {
+        self.wait_status(node, |status| status["State"] == "ready")
+    }
+
+    fn wait_status(&self, node: &str, is_it: impl Fn(&Value) -> bool) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let problem = match self.ask(node, "status") {
-                Ok(status) if status["State"] == "ready" => return Ok(()),
-                // Degraded is up, and the tests of what is missing need it.
-                Ok(status) if status["State"] == "degraded" => return Ok(()),
+                Ok(status) if is_it(&status) => return Ok(()),
                 Ok(status) => anyhow!("its status is {status}"),
                 Err(error) => error,
             };
