@@ -1,0 +1,87 @@
+//! The kernel programs against an oracle: random packets over random tables, one by one through the
+//! kernel, and what each makes of them compared with what it must do.
+//!
+//! `NETD_TEST_PACKETS` says how many packets of each kind, `NETD_TEST_SEED` which; a failure names
+//! its seed. With `NETD_TEST_LONG` there are ten times as many, of another seed each time.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests may, and so may what only they are made of"
+)]
+
+mod compare;
+mod connection;
+mod dice;
+mod oracle;
+mod sketch;
+mod spoil;
+mod traffic;
+mod trial;
+mod world;
+
+use anyhow::Result;
+
+use traffic::Lane;
+
+#[test]
+fn tasks_in_networks_send_anything() -> Result<()> {
+    trial::run(
+        "network",
+        Lane::Network,
+        &[
+            "told collision",
+            "told no-backend",
+            "told no-flow",
+            "told no-port",
+            "to-gateway",
+            "too-big",
+            "no-endpoint",
+        ],
+    )
+}
+
+#[test]
+fn tasks_at_their_gateways_send_anything() -> Result<()> {
+    trial::run(
+        "gateway",
+        Lane::Gateway,
+        &[
+            "told no-backend",
+            "no-flow",
+            "cross-network",
+            "vxlan-from-task",
+        ],
+    )
+}
+
+#[test]
+fn the_stack_sends_anything_to_tasks() -> Result<()> {
+    trial::run("to-task", Lane::ToTask, &["unsolicited", "passed"])
+}
+
+#[test]
+fn other_nodes_send_anything() -> Result<()> {
+    trial::run(
+        "overlay",
+        Lane::Overlay,
+        &[
+            "bad-mesh",
+            "bad-reply",
+            "collision",
+            "not-local",
+            "spoofed-inner",
+            "unknown-backend",
+            "unknown-vni",
+            "unknown-vtep",
+        ],
+    )
+}
+
+#[test]
+fn the_outside_sends_anything() -> Result<()> {
+    trial::run(
+        "uplink",
+        Lane::Uplink,
+        &["told no-backend", "told no-flow", "passed"],
+    )
+}

@@ -1,0 +1,349 @@
+//! The oracle's flow tables, by the rules of the design: an opening is a flow that nobody has
+//! answered yet; the first answer settles it; a flow ends once.
+
+use std::collections::BTreeMap;
+
+use abi::{Address, Delivery, Flow, FlowKey, Load, NetId, TransferCount};
+use integration::testrun::FlowTable;
+
+use super::read::{Reading, TCP};
+
+pub(crate) const REPLIED: u32 = 1;
+pub(crate) const CLIENT_DONE: u32 = 2;
+pub(crate) const SERVER_DONE: u32 = 4;
+pub(crate) const RESET: u32 = 8;
+pub(crate) const COUNTED: u32 = 16;
+
+pub(crate) const REVERSE: u8 = 0;
+pub(crate) const FORWARD: u8 = 1;
+
+/// Kinds of delivery, as `Flow` documents them.
+pub(crate) const ENDPOINT: u16 = 0;
+pub(crate) const TASK: u16 = 1;
+pub(crate) const TUNNEL: u16 = 2;
+pub(crate) const MESH: u16 = 3;
+pub(crate) const UPLINK: u16 = 4;
+
+/// A flow and the seconds for which it has rested.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resting {
+    pub(crate) flow: Flow,
+    pub(crate) idle: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flows {
+    pub(crate) settled: BTreeMap<FlowKey, Resting>,
+    pub(crate) opening: BTreeMap<FlowKey, Resting>,
+    pub(crate) loads: BTreeMap<u32, Load>,
+}
+
+/// Two connections would look the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Collides;
+
+/// What a new flow is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) net: NetId,
+    pub(crate) backend: u32,
+    pub(crate) service: u32,
+    /// The client as the backend sees it.
+    pub(crate) client: Address,
+    pub(crate) server: Address,
+    pub(crate) port: u16,
+    pub(crate) there: Delivery,
+    pub(crate) back: Delivery,
+    pub(crate) via: u32,
+}
+
+pub(crate) fn key(
+    net: NetId,
+    client: (Address, u16),
+    server: (Address, u16),
+    rest: (u8, u8),
+) -> FlowKey {
+    FlowKey {
+        net,
+        client: client.0,
+        server: server.0,
+        client_port: client.1,
+        server_port: server.1,
+        protocol: rest.0,
+        side: rest.1,
+        reserved: 0,
+    }
+}
+
+/// The key of a client's packet.
+pub(crate) fn client_key(net: NetId, packet: &Reading) -> FlowKey {
+    let (client, server) = (
+        (packet.source, packet.sport),
+        (packet.destination, packet.dport),
+    );
+    key(net, client, server, (packet.protocol, FORWARD))
+}
+
+/// The key of a server's packet.
+pub(crate) fn server_key(net: NetId, packet: &Reading) -> FlowKey {
+    let (server, client) = (
+        (packet.source, packet.sport),
+        (packet.destination, packet.dport),
+    );
+    key(net, client, server, (packet.protocol, REVERSE))
+}
+
+/// The other entry of a translated flow.
+pub(crate) fn other(key: &FlowKey, flow: &Flow) -> FlowKey {
+    FlowKey {
+        client: flow.client,
+        client_port: flow.client_port,
+        server: flow.peer,
+        server_port: flow.peer_port,
+        side: 1 - key.side,
+        ..*key
+    }
+}
+
+fn over(seen: u32) -> bool {
+    seen & RESET != 0 || (seen & CLIENT_DONE != 0 && seen & SERVER_DONE != 0)
+}
+
+fn half_over(seen: u32) -> bool {
+    seen & (CLIENT_DONE | SERVER_DONE | RESET) != 0
+}
+
+/// How long a flow may rest, in seconds.
+pub(crate) fn patience(seen: u32, protocol: u8) -> u64 {
+    if over(seen) {
+        10
+    } else if protocol == TCP && half_over(seen) {
+        120
+    } else if seen & REPLIED == 0 {
+        30
+    } else if protocol == TCP {
+        2 * 3600 + 240
+    } else {
+        60
+    }
+}
+
+/// SYN without ACK, RST or FIN.
+pub(crate) fn begins(packet: &Reading) -> bool {
+    packet.protocol == TCP && packet.kind & 0x17 == 0x02
+}
+
+impl Resting {
+    pub(crate) fn is_dead(&self, protocol: u8) -> bool {
+        self.idle > patience(self.flow.seen, protocol)
+    }
+
+    fn takes(&self, packet: &Reading) -> bool {
+        let replaced = begins(packet) && half_over(self.flow.seen);
+        !replaced && !self.is_dead(packet.protocol)
+    }
+}
+
+impl Flows {
+    pub(crate) fn table(&mut self, table: FlowTable) -> &mut BTreeMap<FlowKey, Resting> {
+        match table {
+            FlowTable::Settled => &mut self.settled,
+            FlowTable::Opening => &mut self.opening,
+        }
+    }
+
+    pub(crate) fn find(&self, key: &FlowKey) -> Option<(FlowTable, Resting)> {
+        let settled = self
+            .settled
+            .get(key)
+            .map(|flow| (FlowTable::Settled, *flow));
+        settled.or_else(|| Some((FlowTable::Opening, *self.opening.get(key)?)))
+    }
+
+    /// Records a packet of a live flow.
+    pub(crate) fn pass(&mut self, key: &FlowKey, is_reply: bool, packet: &Reading, length: usize) {
+        let (table, mut entry) = self.find(key).unwrap();
+        entry.idle = 0;
+        let count = if is_reply {
+            &mut entry.flow.reply
+        } else {
+            &mut entry.flow.forward
+        };
+        count.packets += 1;
+        count.bytes += length as u64;
+        entry.flow.seen |= bits(packet, is_reply);
+        self.table(table).insert(*key, entry);
+        if table == FlowTable::Settled {
+            if over(entry.flow.seen) {
+                self.end(key);
+            }
+        } else if is_reply {
+            self.settle(key);
+        }
+    }
+
+    fn settle(&mut self, key: &FlowKey) {
+        let entry = self.opening.remove(key).unwrap();
+        self.settled.insert(*key, entry);
+        let twin = other(key, &entry.flow);
+        if let Some(there) = self.opening.remove(&twin) {
+            self.settled.insert(twin, there);
+        }
+        if let Some(load) = self.loads.get_mut(&entry.flow.backend) {
+            load.opened += 1;
+        }
+        if over(entry.flow.seen) {
+            self.end(key);
+        }
+    }
+
+    fn end(&mut self, key: &FlowKey) {
+        let entry = self.settled.get_mut(key).unwrap();
+        if entry.flow.seen & COUNTED == 0 {
+            entry.flow.seen |= COUNTED;
+            if let Some(load) = self.loads.get_mut(&entry.flow.backend) {
+                load.closed += 1;
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &FlowKey) {
+        let (table, entry) = self.find(key).unwrap();
+        if table == FlowTable::Settled {
+            self.end(key);
+        }
+        self.table(table).remove(key);
+        self.table(table).remove(&other(key, &entry.flow));
+    }
+
+    /// A client's packet: passes it, and says what becomes of it; `None` without a live flow.
+    pub(crate) fn client(&mut self, net: NetId, packet: &Reading, length: usize) -> Option<Flow> {
+        let key = client_key(net, packet);
+        let (_, entry) = self.find(&key)?;
+        let owner = if entry.flow.delivery.kind == MESH {
+            key
+        } else {
+            other(&key, &entry.flow)
+        };
+        let (_, state) = self.find(&owner)?;
+        if !state.takes(packet) {
+            self.forget(&owner);
+            return None;
+        }
+        self.pass(&owner, false, packet, length);
+        Some(entry.flow)
+    }
+
+    /// A packet of the flow whose state `key` owns.
+    pub(crate) fn owned(
+        &mut self,
+        key: &FlowKey,
+        is_reply: bool,
+        packet: &Reading,
+        length: usize,
+    ) -> Option<Flow> {
+        let (_, entry) = self.find(key)?;
+        let live = if is_reply {
+            !entry.is_dead(packet.protocol)
+        } else {
+            entry.takes(packet)
+        };
+        if !live {
+            self.forget(key);
+            return None;
+        }
+        self.pass(key, is_reply, packet, length);
+        Some(entry.flow)
+    }
+
+    /// A connection straight to a backend must not look like a translated one that lives.
+    pub(crate) fn make_way(&mut self, key: &FlowKey, packet: &Reading) -> Result<(), Collides> {
+        if let Some((_, entry)) = self.find(key) {
+            let is_opening = entry.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
+            if !is_opening && entry.takes(packet) {
+                return Err(Collides);
+            }
+            self.forget(key);
+        }
+        Ok(())
+    }
+
+    /// The backend's side of a new flow.
+    pub(crate) fn open_reverse(
+        &mut self,
+        plan: &Plan,
+        packet: &Reading,
+        length: usize,
+    ) -> Result<(), Collides> {
+        let (client, server) = ((plan.client, packet.sport), (plan.server, plan.port));
+        let key = key(plan.net, client, server, (packet.protocol, REVERSE));
+        if let Some((_, entry)) = self.find(&key) {
+            let same =
+                (entry.flow.peer, entry.flow.peer_port) == (packet.destination, packet.dport);
+            if !same && entry.takes(packet) {
+                return Err(Collides);
+            }
+            self.forget(&key);
+        }
+        let flow = fresh(plan, packet, length, plan.back);
+        self.opening.insert(key, Resting { flow, idle: 0 });
+        Ok(())
+    }
+
+    /// Both sides of a new flow.
+    pub(crate) fn open(
+        &mut self,
+        plan: &Plan,
+        packet: &Reading,
+        length: usize,
+    ) -> Result<(), Collides> {
+        self.open_reverse(plan, packet, length)?;
+        let mut flow = fresh(plan, packet, length, plan.there);
+        flow.peer = plan.server;
+        flow.peer_port = plan.port;
+        flow.client = plan.client;
+        self.opening
+            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
+        Ok(())
+    }
+
+    /// The client's side of a new flow.
+    pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
+        let flow = fresh(plan, packet, length, plan.there);
+        self.opening
+            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
+    }
+}
+
+fn bits(packet: &Reading, is_reply: bool) -> u32 {
+    let mut bits = if is_reply { REPLIED } else { 0 };
+    if packet.protocol == TCP {
+        if packet.kind & 0x01 != 0 {
+            bits |= if is_reply { SERVER_DONE } else { CLIENT_DONE };
+        }
+        if packet.kind & 0x04 != 0 {
+            bits |= RESET;
+        }
+    }
+    bits
+}
+
+fn fresh(plan: &Plan, packet: &Reading, length: usize, delivery: Delivery) -> Flow {
+    Flow {
+        last_ns: 0,
+        forward: TransferCount {
+            packets: 1,
+            bytes: length as u64,
+        },
+        reply: TransferCount::default(),
+        peer: packet.destination,
+        client: packet.source,
+        peer_port: packet.dport,
+        client_port: packet.sport,
+        backend: plan.backend,
+        service: plan.service,
+        seen: bits(packet, false),
+        delivery,
+        via: plan.via,
+    }
+}

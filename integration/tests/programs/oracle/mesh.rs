@@ -1,0 +1,242 @@
+//! Published ports.
+
+use abi::{Address, Delivery, DropReason, Iface, NetId, PublishedKey, Service};
+use integration::testrun::Packet;
+
+use super::flows::{self, Plan};
+use super::read::Reading;
+use super::{Fate, Oracle, Sent, Verdict, answers, pick, to_mac};
+
+/// The inner Ethernet addresses of the mesh: which backend, which way.
+fn mesh_addresses(backend: u32, is_reply: bool) -> [u8; 12] {
+    let mut addresses = [0; 12];
+    addresses[..2].copy_from_slice(&[2, 1]);
+    addresses[2..6].copy_from_slice(&backend.to_be_bytes());
+    addresses[6..8].copy_from_slice(&[6, u8::from(is_reply)]);
+    addresses
+}
+
+impl Oracle {
+    /// To this node, from outside or from a task by its gateway attachment.
+    pub(super) fn enter(
+        &mut self,
+        packet: &Packet,
+        mut reading: Reading,
+        task: Option<&Iface>,
+    ) -> Verdict {
+        let net = self.contents.settings.ingress_net;
+        if !reading.has_ports() || self.find_ports(net, &mut reading).is_err() {
+            return Ok(Fate::Pass);
+        }
+        let Some(service) = self.published(&reading) else {
+            return Ok(Fate::Pass);
+        };
+        let known = self.flows.client(net, &reading, packet.frame.len());
+        let flow = match known {
+            Some(flow) => flow,
+            None => {
+                if !self.contents.addresses.contains_key(&reading.destination) {
+                    return Ok(Fate::Pass);
+                }
+                match self.open_published(packet, &reading, &service, task) {
+                    Ok(flow) => flow,
+                    Err(reason) => {
+                        let refusal = answers::refuse(packet, &reading, reason)?;
+                        return Ok(Fate::Sent(match task {
+                            Some(iface) => to_mac(refusal, iface.mac),
+                            None => refusal,
+                        }));
+                    }
+                }
+            }
+        };
+        self.keep_ports(net, &reading);
+        let mesh = mesh_addresses(flow.backend, false);
+        let sent = if flow.delivery.kind == flows::MESH {
+            Sent::unchanged(packet)
+        } else {
+            Sent::forward(packet, &reading, &flow)
+        };
+        self.hand_on(packet, sent, &flow.delivery, mesh)
+    }
+
+    fn published(&self, reading: &Reading) -> Option<Service> {
+        let any: std::net::IpAddr = if reading.v6 {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        };
+        let key = PublishedKey {
+            address: Address::from(any),
+            port: reading.dport,
+            protocol: reading.protocol,
+            reserved: 0,
+        };
+        self.contents.published.get(&key).copied()
+    }
+
+    fn open_published(
+        &mut self,
+        packet: &Packet,
+        reading: &Reading,
+        service: &Service,
+        task: Option<&Iface>,
+    ) -> Result<abi::Flow, DropReason> {
+        pick::admit(service, reading)?;
+        self.ready()?;
+        let net = self.contents.settings.ingress_net;
+        for attempt in 0..pick::ATTEMPTS {
+            let mut plan = self.choose(service, reading, attempt)?;
+            plan.net = net;
+            plan.back = way_back(packet, task);
+            if plan.there.kind == flows::TUNNEL {
+                plan.there.kind = flows::MESH;
+                plan.via = if task.is_none() { packet.ifindex } else { 0 };
+                self.flows.open_forward(&plan, reading, packet.frame.len());
+                return Ok(plan.flow(reading));
+            }
+            plan.client = self.client_of(net, packet, reading, &plan.there)?;
+            if self.flows.open(&plan, reading, packet.frame.len()).is_ok() {
+                return Ok(plan.flow(reading));
+            }
+        }
+        Err(DropReason::Collision)
+    }
+
+    /// A backend's answer, from its address in the ingress network.
+    pub(super) fn published_reply(&mut self, packet: &Packet, mut reading: Reading) -> Verdict {
+        let net = self.contents.settings.ingress_net;
+        self.pieces(net, &mut reading)?;
+        let key = flows::server_key(net, &reading);
+        let length = packet.frame.len();
+        let flow = self.flows.owned(&key, true, &reading, length);
+        let flow = flow.ok_or(DropReason::NoFlow)?;
+        let sent = Sent::reply(packet, &reading, &flow);
+        let mesh = mesh_addresses(flow.backend, true);
+        self.hand_on(packet, sent, &flow.delivery, mesh)
+    }
+
+    /// A frame of the mesh.
+    pub(super) fn arrive(&mut self, packet: &Packet, mut reading: Reading) -> Verdict {
+        let node = packet.origin[1];
+        let address = self.node(node).unwrap_or_default();
+        let number = self.contents.vtep_ids.get(&address).copied();
+        let node = number.filter(|number| *number != 0);
+        let node = node.ok_or(DropReason::UnknownVtep)?;
+        let frame = &packet.frame;
+        if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 1 {
+            return Err(DropReason::BadMesh);
+        }
+        if !reading.has_ports() {
+            return Err(DropReason::UnknownProtocol);
+        }
+        let net = self.contents.settings.ingress_net;
+        self.pieces(net, &mut reading)?;
+        if frame[7] == 1 {
+            return self.arrive_reply(packet, &reading, node);
+        }
+        let backend = super::read::word(frame, 2);
+        self.arrive_forward(packet, &reading, backend, node)
+    }
+
+    fn arrive_forward(
+        &mut self,
+        packet: &Packet,
+        reading: &Reading,
+        id: u32,
+        node: u32,
+    ) -> Verdict {
+        let net = self.contents.settings.ingress_net;
+        let length = packet.frame.len();
+        let backend = self.contents.backends.get(&id).copied();
+        let backend = backend.ok_or(DropReason::UnknownBackend)?;
+        if backend.vtep != 0 || backend.net != net {
+            return Err(DropReason::NotLocal);
+        }
+        if backend.address.is_v4() == reading.v6 {
+            return Err(DropReason::BadMesh);
+        }
+        let port = pick::port(&backend, reading);
+        let client = (reading.source, reading.sport);
+        let rest = (reading.protocol, flows::REVERSE);
+        let key = flows::key(net, client, (backend.address, port), rest);
+        if let Some(flow) = self.flows.owned(&key, false, reading, length) {
+            if (flow.peer, flow.peer_port) != (reading.destination, reading.dport) {
+                return Err(DropReason::Collision);
+            }
+            self.came_from(&key, node);
+        } else {
+            let plan = Plan {
+                net,
+                backend: id,
+                service: 0,
+                client: reading.source,
+                server: backend.address,
+                port,
+                there: Delivery::default(),
+                back: Delivery {
+                    target: node,
+                    mac: [0; 6],
+                    kind: flows::MESH,
+                },
+                via: node,
+            };
+            let opened = self.flows.open_reverse(&plan, reading, length);
+            opened.map_err(|_| DropReason::Collision)?;
+        }
+        let sent = Sent::to(packet, reading, backend.address, port);
+        self.deliver_here(packet, sent, net, backend.address)
+    }
+
+    fn deliver_here(&self, packet: &Packet, sent: Sent, net: NetId, address: Address) -> Verdict {
+        let task = self.endpoint(net, address);
+        let task = task.ok_or(DropReason::UnknownBackend)?;
+        if task.vtep != 0 {
+            return Err(DropReason::NotLocal);
+        }
+        self.deliver(packet, sent, &task)
+    }
+
+    /// The flow's answers go to the node that sent its last packet.
+    fn came_from(&mut self, key: &abi::FlowKey, node: u32) {
+        let (table, mut entry) = self.flows.find(key).unwrap();
+        if entry.flow.via != node {
+            entry.flow.via = node;
+            entry.flow.delivery.target = node;
+            self.flows.table(table).insert(*key, entry);
+        }
+    }
+
+    fn arrive_reply(&mut self, packet: &Packet, reading: &Reading, node: u32) -> Verdict {
+        let net = self.contents.settings.ingress_net;
+        let mut key = flows::server_key(net, reading);
+        key.side = flows::FORWARD;
+        let flow = self.flows.owned(&key, true, reading, packet.frame.len());
+        let flow = flow.ok_or(DropReason::BadReply)?;
+        if (flow.delivery.kind, flow.delivery.target) != (flows::MESH, node) {
+            return Err(DropReason::SpoofedInner);
+        }
+        let sent = Sent::unchanged(packet);
+        if flow.via != 0 {
+            return Ok(Fate::Sent(sent));
+        }
+        let task = self.endpoint(NetId::GATEWAY, reading.destination);
+        let task = task.filter(|task| task.kind == 1);
+        Ok(Fate::Sent(to_mac(
+            sent,
+            task.ok_or(DropReason::NoEndpoint)?.mac,
+        )))
+    }
+}
+
+fn way_back(packet: &Packet, task: Option<&Iface>) -> Delivery {
+    let (mac, kind) = match task {
+        Some(iface) => (iface.mac, flows::TASK),
+        None => ([0; 6], flows::UPLINK),
+    };
+    Delivery {
+        target: packet.ifindex,
+        mac,
+        kind,
+    }
+}

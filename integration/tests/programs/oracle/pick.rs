@@ -1,0 +1,164 @@
+//! Which backend a new flow gets: the algorithms, from their descriptions.
+
+use abi::{Backend, Delivery, DropReason, NetId, Service, ServiceKey};
+
+use super::Oracle;
+use super::flows::{self, Plan};
+use super::read::{Reading, TCP};
+
+/// Backends that are tried when connections would look the same.
+pub(super) const ATTEMPTS: u32 = 4;
+
+const ROUND_ROBIN: u32 = 1;
+const SOURCE: u32 = 2;
+const MAGLEV: u32 = 3;
+
+/// Whether a packet may begin a flow: in the middle of a connection only Maglev hashing finds the
+/// backend that was picked at its beginning, and a connection that ends is not worth it.
+pub(super) fn admit(service: &Service, reading: &Reading) -> Result<(), DropReason> {
+    if service.pick_length == 0 {
+        return Err(DropReason::NoBackend);
+    }
+    let ends = reading.kind & 0x05 != 0;
+    let is_stray = reading.protocol == TCP && reading.has_upper() && !flows::begins(reading);
+    if is_stray && (ends || service.algorithm != MAGLEV) {
+        return Err(DropReason::NoFlow);
+    }
+    Ok(())
+}
+
+impl Oracle {
+    pub(super) fn service(&self, net: NetId, reading: &Reading) -> Option<Service> {
+        let exact = ServiceKey {
+            net,
+            address: reading.destination,
+            port: reading.dport,
+            protocol: reading.protocol,
+            reserved: 0,
+        };
+        let whole = ServiceKey {
+            port: 0,
+            protocol: 0,
+            ..exact
+        };
+        let services = &self.contents.services;
+        services
+            .get(&exact)
+            .or_else(|| services.get(&whole))
+            .copied()
+    }
+
+    /// A backend of the service and how to reach it; client, network and way back are open.
+    pub(super) fn choose(
+        &mut self,
+        service: &Service,
+        reading: &Reading,
+        attempt: u32,
+    ) -> Result<Plan, DropReason> {
+        let id = self.pick(service, reading, attempt)?;
+        let backend = self.contents.backends.get(&id).copied();
+        let backend = backend.ok_or(DropReason::NoBackend)?;
+        Ok(Plan {
+            net: NetId(0),
+            backend: id,
+            service: service.id,
+            client: reading.source,
+            server: backend.address,
+            port: port(&backend, reading),
+            there: self.way_to(&backend)?,
+            back: Delivery::default(),
+            via: 0,
+        })
+    }
+
+    fn pick(
+        &mut self,
+        service: &Service,
+        reading: &Reading,
+        attempt: u32,
+    ) -> Result<u32, DropReason> {
+        let turn = match service.algorithm {
+            ROUND_ROBIN => self.turn(service.id),
+            SOURCE => murmur3(&address_words(reading)).wrapping_add(attempt),
+            _ => murmur3(&connection_words(reading, service.id)).wrapping_add(attempt),
+        };
+        let index = turn % service.pick_length;
+        if service.pick_length <= 8 {
+            return Ok(service.inline[usize::try_from(index).unwrap()]);
+        }
+        let at = service.pick_offset + index;
+        if at >= integration::testrun::PICKS {
+            return Err(DropReason::NoBackend);
+        }
+        Ok(self.contents.picks.get(&at).copied().unwrap_or_default())
+    }
+
+    fn turn(&mut self, service: u32) -> u32 {
+        let Some(cursor) = self.contents.cursors.get_mut(&service) else {
+            return 0;
+        };
+        let turn = *cursor;
+        *cursor = turn.wrapping_add(1);
+        turn
+    }
+
+    fn way_to(&self, backend: &Backend) -> Result<Delivery, DropReason> {
+        if backend.vtep != 0 {
+            return Ok(Delivery {
+                target: backend.vtep,
+                mac: [0; 6],
+                kind: flows::TUNNEL,
+            });
+        }
+        let endpoint = self.endpoint(backend.net, backend.address);
+        let endpoint = endpoint.ok_or(DropReason::NoBackend)?;
+        Ok(Delivery {
+            target: endpoint.ifindex,
+            mac: endpoint.mac,
+            kind: flows::TASK,
+        })
+    }
+}
+
+/// The backend's port, or the frontend's where the backend has none of its own.
+pub(super) fn port(backend: &Backend, reading: &Reading) -> u16 {
+    if backend.port == 0 {
+        reading.dport
+    } else {
+        backend.port
+    }
+}
+
+/// The client's address as four big-endian numbers.
+fn address_words(reading: &Reading) -> Vec<u32> {
+    let octets = reading.source.octets();
+    octets
+        .chunks_exact(4)
+        .map(|chunk| u32::from_be_bytes(chunk.try_into().unwrap()))
+        .collect()
+}
+
+/// The client's address, its port above the protocol, and the service.
+fn connection_words(reading: &Reading, service: u32) -> Vec<u32> {
+    let mut words = address_words(reading);
+    words.push(u32::from(reading.sport) * 0x1_0000 + u32::from(reading.protocol));
+    words.push(service);
+    words
+}
+
+/// `MurmurHash3_x86_32` with seed 0, of numbers.
+fn murmur3(words: &[u32]) -> u32 {
+    let mut hash = 0u32;
+    for word in words {
+        let mixed = word.wrapping_mul(0xcc9e_2d51).rotate_left(15);
+        hash ^= mixed.wrapping_mul(0x1b87_3593);
+        hash = hash
+            .rotate_left(13)
+            .wrapping_mul(5)
+            .wrapping_add(0xe654_6b64);
+    }
+    hash ^= u32::try_from(words.len() * 4).unwrap();
+    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
