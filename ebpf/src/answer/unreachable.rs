@@ -8,6 +8,8 @@ const IP: u32 = 14;
 const TTL: u8 = 64;
 const V4_ICMP: u32 = 34;
 const V6_ICMP: u32 = 54;
+/// Octets above IP that are quoted: a packet with fewer cannot be told apart by its sender.
+const QUOTED: u32 = 8;
 /// Words of the packet that are quoted: the IP header and eight octets of what follows.
 const V4_QUOTE: usize = 7;
 const V6_QUOTE: usize = 12;
@@ -15,17 +17,19 @@ const V6_QUOTE: usize = 12;
 const V4_LENGTH: u16 = 8 + 7 * 4;
 const V6_LENGTH: u16 = 8 + 12 * 4;
 
-/// Whether the packet may be answered so: no ICMP but echo requests, no IP options or extensions.
+/// Whether the packet may be answered so: no ICMP but echo requests, no IP options or extensions, and
+/// enough to quote.
 #[inline(always)]
 pub(super) fn is_due(header: &Header) -> bool {
     let is_icmp = header.protocol == protocol::ICMP || header.protocol == protocol::ICMPV6;
     if is_icmp && !header.is_echo_request() {
         return false;
     }
-    match header.family {
-        Family::V4 => u32::from(header.l4) == V4_ICMP,
-        Family::V6 => u32::from(header.l4) == V6_ICMP,
-    }
+    let l4 = match header.family {
+        Family::V4 => V4_ICMP,
+        Family::V6 => V6_ICMP,
+    };
+    u32::from(header.l4) == l4 && header.end >= l4 + QUOTED
 }
 
 /// Turns a packet into the error message that answers it.
