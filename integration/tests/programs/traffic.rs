@@ -313,7 +313,10 @@ fn from_gateway(
             let reply = |key: &FlowKey| {
                 key.side == REVERSE && key.net == world.ingress && key.server == published
             };
-            if let Some(sketch) = known(dice, oracle, false, reply) {
+            if let Some(mut sketch) = known(dice, oracle, false, reply) {
+                if dice.chance(20) {
+                    sketch.source = own;
+                }
                 return sketch.frame();
             }
         }

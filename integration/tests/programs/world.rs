@@ -91,7 +91,9 @@ impl World {
         for number in 0..=REMOTE_NODES {
             let address = pair(NODES, 10 + u8::try_from(number).unwrap())[family];
             contents.vteps.insert(number, Vtep { address });
-            contents.vtep_ids.insert(address, number);
+            if number != 0 {
+                contents.vtep_ids.insert(address, number);
+            }
         }
         for address in pair(NODES, 10).into_iter().chain(pair(NODES, 100)) {
             contents.addresses.insert(address, 1);

@@ -45,7 +45,9 @@ pub(super) fn contents() -> Contents {
     for number in 0..3u8 {
         let [address, _] = pair(NODES, 10 + number);
         contents.vteps.insert(number.into(), Vtep { address });
-        contents.vtep_ids.insert(address, number.into());
+        if number != 0 {
+            contents.vtep_ids.insert(address, number.into());
+        }
     }
     contents.networks.insert(NET, Network::default());
     let [v4, v6] = pair(NETWORK, CLIENT.0);

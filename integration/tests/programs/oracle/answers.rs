@@ -136,7 +136,7 @@ fn unreachable(frame: &[u8], reading: &Reading) -> Option<Sent> {
     if (is_icmp && !reading.is_echo()) || reading.l4 != if reading.v6 { 54 } else { 34 } {
         return None;
     }
-    let quote = frame.get(14..reading.l4 + 8)?;
+    let quote = frame[..reading.end].get(14..reading.l4 + 8)?;
     let (asker, asked) = (reading.source, reading.destination);
     let mut answer = frame[..14].to_vec();
     if reading.v6 {

@@ -143,17 +143,33 @@ impl Oracle {
         Err(DropReason::ToGateway)
     }
 
-    fn gateway_sends(&mut self, packet: &Packet, reading: Reading, iface: &Iface) -> Verdict {
+    fn gateway_sends(&mut self, packet: &Packet, mut reading: Reading, iface: &Iface) -> Verdict {
         self.ready()?;
-        if [iface.ingress_v4, iface.ingress_v6].contains(&reading.source) {
-            return self.published_reply(packet, reading);
-        }
-        if ![iface.v4, iface.v6].contains(&reading.source) {
+        let server = if reading.v6 {
+            iface.ingress_v6
+        } else {
+            iface.ingress_v4
+        };
+        let serves = server != Address::default();
+        let is_server = serves && reading.source == server;
+        if !is_server && ![iface.v4, iface.v6].contains(&reading.source) {
             return Err(DropReason::SpoofedSource);
+        }
+        // A datagram's sender that is not bound to an address takes the one that the routes say.
+        if is_server || (serves && reading.protocol == UDP) {
+            let answer = self.published_reply(packet, &mut reading, server);
+            if let Some(verdict) = answer {
+                return verdict;
+            }
+        }
+        if is_server {
+            return Err(DropReason::NoFlow);
         }
         let is_tunnel =
             reading.protocol == UDP && reading.dport == self.contents.settings.data_path_port;
-        if is_tunnel && self.contents.vtep_ids.contains_key(&reading.destination) {
+        let is_node = self.contents.vtep_ids.contains_key(&reading.destination)
+            || self.node(0) == Some(reading.destination);
+        if is_tunnel && is_node {
             return Err(DropReason::VxlanFromTask);
         }
         if self.endpoint(NetId::GATEWAY, reading.destination).is_some() {

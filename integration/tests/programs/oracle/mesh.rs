@@ -103,25 +103,30 @@ impl Oracle {
         Err(DropReason::Collision)
     }
 
-    /// A backend's answer, from its address in the ingress network.
-    pub(super) fn published_reply(&mut self, packet: &Packet, mut reading: Reading) -> Verdict {
+    /// What the backend with the address `server` in the ingress network answers; `None` when it is
+    /// nobody's answer.
+    pub(super) fn published_reply(
+        &mut self,
+        packet: &Packet,
+        reading: &mut Reading,
+        server: Address,
+    ) -> Option<Verdict> {
         let net = self.contents.settings.ingress_net;
-        self.pieces(net, &mut reading)?;
-        let key = flows::server_key(net, &reading);
+        self.pieces(net, reading).ok()?;
+        let mut key = flows::server_key(net, reading);
+        key.server = server;
         let length = packet.frame.len();
-        let flow = self.flows.owned(&key, true, &reading, length);
-        let flow = flow.ok_or(DropReason::NoFlow)?;
-        let sent = Sent::reply(packet, &reading, &flow);
+        let flow = self.flows.owned(&key, true, reading, length)?;
+        let sent = Sent::reply(packet, reading, &flow);
         let mesh = mesh_addresses(flow.backend, true);
-        self.hand_on(packet, sent, &flow.delivery, mesh)
+        Some(self.hand_on(packet, sent, &flow.delivery, mesh))
     }
 
     /// A frame of the mesh.
     pub(super) fn arrive(&mut self, packet: &Packet, mut reading: Reading) -> Verdict {
         let node = packet.origin[1];
         let address = self.node(node).unwrap_or_default();
-        let number = self.contents.vtep_ids.get(&address).copied();
-        let node = number.filter(|number| *number != 0);
+        let node = self.contents.vtep_ids.get(&address).copied();
         let node = node.ok_or(DropReason::UnknownVtep)?;
         let frame = &packet.frame;
         if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 1 {
