@@ -82,6 +82,7 @@ pub struct Dataplane {
     pub(crate) samples: Samples,
     pub(crate) last_samples: BTreeMap<abi::DropReason, abi::DropSample>,
     record: Record,
+    settled: bool,
     _lock: Lock,
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
@@ -130,6 +131,7 @@ impl Dataplane {
             samples,
             last_samples: BTreeMap::new(),
             record,
+            settled: false,
             _lock: lock,
             quarantine: Vec::new(),
             status: Status::default(),
@@ -186,8 +188,7 @@ impl Dataplane {
         };
         let mut outcome = executor.run(&changes).await;
         if outcome.problems.is_empty() {
-            let forgotten = self.programs.pins().forget_other_layouts();
-            outcome.problems.extend(forgotten.err().map(problem));
+            outcome.problems.extend(self.settle().err());
         }
         self.update_status(desired, &facts, &outcome.problems);
         if !outcome.problems.is_empty() {
@@ -213,6 +214,20 @@ impl Dataplane {
     /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.
     pub fn close(self) {
         drop(self);
+    }
+
+    /// Finishes what an earlier process may have left undone, once.
+    fn settle(&mut self) -> Result<(), Problem> {
+        if !self.settled {
+            self.programs
+                .pins()
+                .forget_other_layouts()
+                .map_err(problem)?;
+            let swept = self.maps.sweep_flows().map_err(problem)?;
+            tracing::debug!(swept, "flows that led nowhere");
+            self.settled = true;
+        }
+        Ok(())
     }
 
     async fn facts(&self) -> Result<(Node, Facts), Problem> {

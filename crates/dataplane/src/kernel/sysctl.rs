@@ -29,7 +29,9 @@ pub(crate) fn read(key: &str) -> Result<Option<String>, SysctlError> {
 
 /// Writes `value` to `key`.
 pub(crate) fn write(key: &str, value: &str) -> Result<(), SysctlError> {
-    fs::write(path(key), value).map_err(|source| SysctlError {
+    // With the line's end: the kernel takes no notice of a write of nothing, and a list that was
+    // empty has to become empty again.
+    fs::write(path(key), format!("{value}\n")).map_err(|source| SysctlError {
         action: "write",
         key: key.to_owned(),
         source,

@@ -10,7 +10,7 @@ use super::{Change, EndChange, EndRef, Observed, Side, TableChange, bare};
 use crate::tables::{Balance, FrontendKey, LinkRef, Local, NamesLink, Place, Tables};
 use crate::world::{End, Hook, LinkName, Pair, Program, World};
 
-pub(super) const PICKS: u32 = 8192;
+pub(super) const PICKS: u32 = 65_536;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
@@ -27,6 +27,8 @@ pub(super) struct Model {
     frontends: BTreeMap<FrontendKey, Service>,
     picks: BTreeMap<u32, u32>,
     original_sysctls: BTreeMap<String, String>,
+    /// One flow to each backend and one from each endpoint, with where they were when it began.
+    flows: (BTreeMap<u32, Backend>, BTreeMap<EndpointKey, Endpoint>),
 }
 
 impl Model {
@@ -113,6 +115,41 @@ impl Model {
     pub(super) fn apply(&mut self, change: &Change) {
         self.change(change);
         self.check(change);
+    }
+
+    /// No flow leads to where nobody is any more.
+    pub(super) fn check_flows(&self) {
+        for (id, then) in &self.flows.0 {
+            let now = self
+                .backends
+                .get(id)
+                .expect("a flow to a backend that is gone");
+            let place = |b: &Backend| (b.net, b.address, b.port, b.vtep);
+            assert_eq!(place(now), place(then), "a flow to where the backend was");
+        }
+        for (key, then) in &self.flows.1 {
+            let now = self
+                .endpoints
+                .get(key)
+                .expect("a flow of an endpoint that is gone");
+            let place = |e: &Endpoint| (e.ifindex, e.vtep, e.mac, e.kind);
+            assert_eq!(place(now), place(then), "a flow of where the endpoint was");
+        }
+    }
+
+    /// What a new process does once: forgets flows that lead nowhere.
+    pub(super) fn sweep(&mut self) {
+        let place = |b: &Backend| (b.net, b.address, b.port, b.vtep);
+        let backends = &self.backends;
+        self.flows
+            .0
+            .retain(|id, then| backends.get(id).map(place) == Some(place(then)));
+        self.flows.1.clear();
+    }
+
+    /// Begins the flows that end with what they belong to.
+    pub(super) fn begin_flows(&mut self) {
+        self.flows = (self.backends.clone(), self.endpoints.clone());
     }
 
     /// What traffic relies on between any two changes.
@@ -282,6 +319,8 @@ impl Model {
                 self.frontends.retain(|key, _| !keys.contains(key));
             }
             TableChange::PurgeFlows(purge) => {
+                self.flows.0.retain(|id, _| !purge.backends.contains(id));
+                self.flows.1.retain(|key, _| !purge.endpoints.contains(key));
                 let picked = self.frontends.values().flat_map(|s| self.balance(s).picks);
                 let moved =
                     |id: &u32| purge.backends.contains(id) && !self.backends.contains_key(id);

@@ -167,7 +167,7 @@ fn add_task(desired: &mut Desired, task: &Task) {
         if task.gateway {
             let gateway = Gateway {
                 interface: "eth7".to_owned(),
-                addresses: vec![v4(172, 30, 1, task.number)],
+                addresses: vec![v4(172, 30, 1 + task.interface, task.number)],
                 ingress: if task.publishes {
                     vec![ingress]
                 } else {
@@ -238,6 +238,8 @@ fn reach(model: &mut Model, case: &Case) {
     for change in plan(&wanted, &model.observe()).unwrap() {
         model.apply(&change);
     }
+    model.check_flows();
+    model.begin_flows();
     let reached = model.observe();
     assert_eq!(reached.world, wanted);
     assert_eq!(plan(&wanted, &reached).unwrap(), []);
@@ -266,6 +268,7 @@ proptest! {
         for change in changes.iter().take(at.index(changes.len() + 1)) {
             model.apply(change);
         }
+        model.sweep();
         reach(&mut model, &second);
     }
 

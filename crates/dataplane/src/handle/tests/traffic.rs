@@ -131,10 +131,19 @@ fn ended_flows_are_collected_and_counted() {
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
         assert_eq!(dataplane.loads().unwrap()[&1], ended(1));
 
-        // A client that goes takes its flows along, and the backend's count is right.
+        // What an earlier process has left undone is finished by the next.
         insert_flow(&dataplane, 2);
-        dataplane.apply(&desired(&[&one])).await.unwrap();
+        dataplane.maps.backends.remove(&1).unwrap();
+        assert_eq!(dataplane.maps.sweep_flows().unwrap(), 2);
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
         assert_eq!(dataplane.loads().unwrap()[&1], ended(2));
+        dataplane.apply(&desired(&[&one, &two])).await.unwrap();
+        assert_eq!(dataplane.maps.sweep_flows().unwrap(), 0);
+
+        // A client that goes takes its flows along, and the backend's count is right.
+        insert_flow(&dataplane, 3);
+        dataplane.apply(&desired(&[&one])).await.unwrap();
+        assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
+        assert_eq!(dataplane.loads().unwrap()[&1], ended(3));
     });
 }

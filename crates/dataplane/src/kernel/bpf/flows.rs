@@ -1,8 +1,8 @@
 //! The flow tables as user space sees them: reading, and taking out what is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use abi::{Flow, FlowKey, Load, Seen, Side, delivery};
+use abi::{Backend, Flow, FlowKey, Load, Seen, Side, delivery};
 
 use super::object::Maps;
 use super::table::{Table, TableError};
@@ -86,6 +86,50 @@ impl Maps {
             .iter()
             .filter(|(key, flow)| owns_state(key, flow))
             .count())
+    }
+
+    /// Removes flows that lead nowhere: a process that ended between a change of the tables and the
+    /// purge of the flows concerned has left them. Returns how many.
+    pub(crate) fn sweep_flows(&self) -> Result<usize, TableError> {
+        let ifaces: BTreeSet<u32> = self.ifaces.entries()?.into_iter().map(|(n, _)| n).collect();
+        let vteps = self.vteps.entries()?.into_iter();
+        let vteps: BTreeSet<u32> = vteps
+            .filter(|(_, v)| !v.address.is_unspecified())
+            .map(|(number, _)| number)
+            .collect();
+        let backends: BTreeMap<u32, Backend> = self.backends.entries()?.into_iter().collect();
+        let leads_nowhere = |(key, flow): &(FlowKey, Flow)| {
+            let Some(backend) = backends.get(&flow.backend) else {
+                return true;
+            };
+            let to_backend = key.side == Side::Forward as u8;
+            match flow.delivery.kind {
+                delivery::TASK => {
+                    !ifaces.contains(&flow.delivery.target) || to_backend && backend.vtep != 0
+                }
+                delivery::TUNNEL | delivery::MESH if to_backend => {
+                    flow.delivery.target != backend.vtep
+                }
+                delivery::TUNNEL | delivery::MESH => !vteps.contains(&flow.delivery.target),
+                _ => false,
+            }
+        };
+        let mut swept = 0;
+        for table in [&self.flows, &self.embryos] {
+            let gone: Vec<(FlowKey, Flow)> =
+                table.entries()?.into_iter().filter(leads_nowhere).collect();
+            self.forget_flows(table, &gone)?;
+            // A forward entry takes its other half along, which knows whether it was counted.
+            let halves = gone.iter().filter(|(key, flow)| !owns_state(key, flow));
+            for (key, flow) in halves {
+                let owner = twin(key, flow);
+                if let Some(flow) = table.get(&owner)? {
+                    self.forget_flows(table, &[(owner, flow)])?;
+                }
+            }
+            swept += gone.len();
+        }
+        Ok(swept)
     }
 
     /// Removes flows, both entries of each, and counts their end.
