@@ -6,13 +6,15 @@ mod neighbour;
 mod reset;
 mod unreachable;
 
-use abi::{Bytes, DropReason, Family, Header, Mac, Verdict, checksum, protocol};
+use abi::{
+    Bytes, DropReason, Family, Header, Mac, Mesh, MeshDirection, Verdict, checksum, protocol,
+};
 
 pub(crate) use arp::answer as arp;
 pub(crate) use echo::answer as echo;
 pub(crate) use neighbour::answer as neighbour;
 
-use crate::{drops, rewrite, skb::Skb};
+use crate::{carrier, deliver, drops, rewrite, skb::Skb};
 
 /// The way back to whoever sent the packet.
 #[derive(Clone, Copy)]
@@ -29,6 +31,13 @@ pub(crate) enum Back {
         /// That interface.
         ifindex: u32,
     },
+    /// The client of a frame of the mesh, by the node that it came from.
+    Mesh {
+        /// That node, a key of `vteps`.
+        vtep: u32,
+        /// The backend that the frame named.
+        backend: u32,
+    },
 }
 
 impl Back {
@@ -41,6 +50,17 @@ impl Back {
                 Ok(Verdict::peer(ifindex))
             }
             Self::Uplink { ifindex } => Ok(Verdict::neighbour(ifindex)),
+            Self::Mesh { vtep, backend } => {
+                let direction = MeshDirection::Reply;
+                let mesh = Mesh {
+                    backend,
+                    second: 0,
+                    direction,
+                };
+                skb.store(0, &mesh.to_addresses())?;
+                let settings = deliver::settings()?;
+                carrier::send(skb, settings, settings.ingress_net, vtep)
+            }
         }
     }
 }

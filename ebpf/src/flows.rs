@@ -2,7 +2,8 @@
 //!
 //! A new flow lives among the `embryos`, a small table that evicts its oldest: a flood of openings
 //! can only push out its own kind. The first answer moves the flow to `flows`, whose entries nothing
-//! evicts.
+//! evicts; when both sides are done it goes back, so that flows that are over never fill the table of
+//! those that are not.
 
 mod entry;
 mod opening;
@@ -45,6 +46,9 @@ pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static 
     if translation.delivery.kind != delivery::MESH {
         key = *twin(&key, owner.flow())?;
         owner = find(&key)?;
+        if !owner.is_for(header) {
+            return None;
+        }
     }
     if !owner.takes(header, now_ns()) {
         owner.remove(&key);
@@ -75,8 +79,13 @@ pub(crate) fn owned(
         entry.remove(key);
         return None;
     }
+    if direction == Direction::Forward && !entry.is_for(header) {
+        return None;
+    }
+    // First: when the packet is the flow's last, its entry moves.
+    let translation = entry.translation().ok()?;
     entry.pass(key, direction, skb, header);
-    entry.translation().ok()
+    Some(translation)
 }
 
 /// Makes way for a direct connection that looks like the flow of `key` to its server.

@@ -143,9 +143,6 @@ fn arrive_forward(
     let key = flows::reverse_key_of(net, header, &backend.address, port);
     match flows::owned(skb, &key, Direction::Forward, header) {
         Some(flow) => {
-            if flow.peer != header.destination || flow.peer_port != header.destination_port {
-                return Err(DropReason::Collision);
-            }
             if flow.via != vtep {
                 flows::come_from(&key, vtep);
             }
@@ -165,7 +162,10 @@ fn arrive_forward(
             opening.service = 0;
             opening.reply = reply;
             opening.via = vtep;
-            flows::open_reverse(skb, header, opening)?;
+            if let Err(reason) = flows::open_reverse(skb, header, opening) {
+                let backend = mesh.backend;
+                return answer::refuse(skb, header, reason, Back::Mesh { vtep, backend });
+            }
         }
     }
     rewrite::destination(skb, header, &backend.address, port)?;

@@ -49,6 +49,14 @@ impl Entry {
             && !seen.is_reopened_by(header.protocol, header.flags)
     }
 
+    /// Whether a packet of the client's is for this entry's frontend: the same client port may by now
+    /// lead to the same backend by another one.
+    #[inline(always)]
+    pub(super) fn is_for(&self, header: &Header) -> bool {
+        let flow = self.flow();
+        flow.peer == header.destination && flow.peer_port == header.destination_port
+    }
+
     /// What this entry does to a packet.
     #[inline(always)]
     pub(super) fn translation(&self) -> Result<&'static Translation, DropReason> {
@@ -79,7 +87,7 @@ impl Entry {
         }
     }
 
-    /// Records a packet, and moves an opening to the established flows when it is an answer.
+    /// Records a packet, and moves the flow to the table where its new state belongs.
     #[inline(always)]
     pub(crate) fn pass(&self, key: &FlowKey, direction: Direction, skb: Skb, header: &Header) {
         let bits = Seen::of_packet(header.protocol, direction, header.flags);
@@ -92,15 +100,14 @@ impl Entry {
         };
         count.packets += 1;
         count.bytes += u64::from(skb.len());
-        if flow.seen & bits != bits {
-            set(self.flow, bits);
+        let mut seen = flow.seen;
+        if seen & bits != bits {
+            seen = set(self.flow, bits) | bits;
         }
-        if self.embryo {
-            if bits & Seen::REPLIED != 0 {
-                self.promote(key);
-            }
-        } else if Seen(flow.seen).state() == FlowState::Closed {
-            count_end(self.flow);
+        match (self.embryo, Seen(seen).state()) {
+            (true, FlowState::Established | FlowState::Closing) => self.promote(key),
+            (false, FlowState::Closed) => self.retire(key),
+            _ => {}
         }
     }
 
@@ -124,13 +131,26 @@ impl Entry {
             }
         }
         add_load(flow.backend, |load| &raw mut load.opened);
-        if let Some(settled) = FLOWS.get_ptr_mut(key) {
-            // SAFETY: as in `flow`.
-            if Seen(unsafe { (*settled).seen }).state() == FlowState::Closed {
-                count_end(settled);
-            }
-        }
         let _ = EMBRYOS.remove(key);
+    }
+
+    /// Makes room among the established flows: what is over is kept for late segments only, and may
+    /// be pushed out.
+    #[inline(never)]
+    fn retire(&self, key: &FlowKey) {
+        let flow = self.flow();
+        count_end(self.flow);
+        let Some(twin_key) = twin(key, flow) else {
+            return;
+        };
+        if let Some(other) = FLOWS.get_ptr(twin_key) {
+            // SAFETY: as in `flow`.
+            let other = unsafe { &*other };
+            let _ = EMBRYOS.insert(twin_key, other, 0);
+            let _ = FLOWS.remove(twin_key);
+        }
+        let _ = EMBRYOS.insert(key, flow, 0);
+        let _ = FLOWS.remove(key);
     }
 
     /// Forgets the flow, both its entries.
@@ -141,12 +161,12 @@ impl Entry {
         };
         if self.embryo {
             let _ = EMBRYOS.remove(key);
-            let _ = EMBRYOS.remove(twin_key);
         } else {
             count_end(self.flow);
             let _ = FLOWS.remove(key);
             let _ = FLOWS.remove(twin_key);
         }
+        let _ = EMBRYOS.remove(twin_key);
     }
 }
 
