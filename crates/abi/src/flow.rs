@@ -42,7 +42,8 @@ pub enum Side {
     Forward = 1,
 }
 
-/// Value of `flows` and `embryos`.
+/// Value of `flows`, which holds what is established or half-closed, and of `embryos`, which holds
+/// what is not answered yet and what is over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
@@ -71,7 +72,9 @@ pub struct Flow {
     pub seen: u32,
     /// Where packets of this entry's direction go.
     pub delivery: Delivery,
-    /// The node that the flow came from through the mesh, a key of `vteps`; 0 when it entered here.
+    /// The node that the flow came from through the mesh, a key of `vteps`; 0 when it entered here. In
+    /// a forward entry that stands alone: the uplink that the client's packets came in by, 0 for a
+    /// task on this node.
     pub via: u32,
 }
 
