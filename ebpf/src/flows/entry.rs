@@ -105,7 +105,9 @@ impl Entry {
             seen = set(self.flow, bits) | bits;
         }
         match (self.embryo, Seen(seen).state()) {
-            (true, FlowState::Established | FlowState::Closing) => self.promote(key),
+            (true, FlowState::Established) => self.promote(key),
+            // A client that leaves without an answer fills no table.
+            (true, FlowState::Closing) if seen & Seen::REPLIED != 0 => self.promote(key),
             (false, FlowState::Closed) => self.retire(key),
             _ => {}
         }
