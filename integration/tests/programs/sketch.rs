@@ -108,30 +108,35 @@ impl Sketch {
     }
 
     fn ipv6(&self, upper: usize) -> Vec<u8> {
-        let mut chain: Vec<(u8, [u8; 8])> = Vec::new();
+        let mut chain: Vec<(u8, Vec<u8>)> = Vec::new();
         for (number, [a, b]) in &self.extensions {
-            chain.push((*number, [0, 0, *a, *b, 1, 2, 0, 0]));
+            // The odd ones are longer.
+            let more = b % 2;
+            let mut header = vec![0, more, *a, *b, 1, 2, 0, 0];
+            header.resize(8 + 8 * usize::from(more), 0);
+            chain.push((*number, header));
         }
         if let Some(part) = self.part {
             let [high, low] = (part.offset * 8 + u16::from(part.more)).to_be_bytes();
             let [id_high, id_low] = part.id.to_be_bytes();
-            chain.push((44, [0, 0, high, low, 0, 7, id_high, id_low]));
+            chain.push((44, vec![0, 0, high, low, 0, 7, id_high, id_low]));
         }
         let mut next = self.protocol;
         for (number, header) in chain.iter_mut().rev() {
             header[0] = std::mem::replace(&mut next, *number);
         }
+        let chain: Vec<u8> = chain.into_iter().flat_map(|(_, header)| header).collect();
         let header = Ipv6Header {
             traffic_class: 0x28,
             flow_label: 0x12345.try_into().unwrap(),
-            payload_length: u16::try_from(chain.len() * 8 + upper).unwrap(),
+            payload_length: u16::try_from(chain.len() + upper).unwrap(),
             next_header: IpNumber(next),
             hop_limit: self.ttl,
             source: self.source.octets(),
             destination: self.destination.octets(),
         };
         let mut bytes = header.to_bytes().to_vec();
-        bytes.extend(chain.iter().flat_map(|(_, header)| *header));
+        bytes.extend(chain);
         bytes
     }
 

@@ -138,6 +138,11 @@ impl Resting {
         self.idle > patience(self.flow.seen, protocol)
     }
 
+    /// Whether the client's packet is for the frontend by which this flow came.
+    fn is_for(&self, packet: &Reading) -> bool {
+        (self.flow.peer, self.flow.peer_port) == (packet.destination, packet.dport)
+    }
+
     fn takes(&self, packet: &Reading) -> bool {
         let replaced = begins(packet) && half_over(self.flow.seen);
         !replaced && !self.is_dead(packet.protocol)
@@ -173,12 +178,11 @@ impl Flows {
         count.bytes += length as u64;
         entry.flow.seen |= bits(packet, is_reply);
         self.table(table).insert(*key, entry);
-        if table == FlowTable::Settled {
-            if over(entry.flow.seen) {
-                self.end(key);
-            }
-        } else if is_reply {
-            self.settle(key);
+        let is_over = over(entry.flow.seen);
+        match table {
+            FlowTable::Settled if is_over => self.retire(key),
+            FlowTable::Opening if !is_over && entry.flow.seen & REPLIED != 0 => self.settle(key),
+            FlowTable::Settled | FlowTable::Opening => {}
         }
     }
 
@@ -192,8 +196,16 @@ impl Flows {
         if let Some(load) = self.loads.get_mut(&entry.flow.backend) {
             load.opened += 1;
         }
-        if over(entry.flow.seen) {
-            self.end(key);
+    }
+
+    /// A flow that is over leaves its place to those that are not.
+    fn retire(&mut self, key: &FlowKey) {
+        self.end(key);
+        let entry = self.settled.remove(key).unwrap();
+        self.opening.insert(*key, entry);
+        let twin = other(key, &entry.flow);
+        if let Some(there) = self.settled.remove(&twin) {
+            self.opening.insert(twin, there);
         }
     }
 
@@ -212,8 +224,10 @@ impl Flows {
         if table == FlowTable::Settled {
             self.end(key);
         }
+        let twin = other(key, &entry.flow);
         self.table(table).remove(key);
-        self.table(table).remove(&other(key, &entry.flow));
+        self.table(table).remove(&twin);
+        self.opening.remove(&twin);
     }
 
     /// A client's packet: passes it, and says what becomes of it; `None` without a live flow.
@@ -226,6 +240,9 @@ impl Flows {
             other(&key, &entry.flow)
         };
         let (_, state) = self.find(&owner)?;
+        if owner != key && !state.is_for(packet) {
+            return None;
+        }
         if !state.takes(packet) {
             self.forget(&owner);
             return None;
@@ -250,6 +267,9 @@ impl Flows {
         };
         if !live {
             self.forget(key);
+            return None;
+        }
+        if !is_reply && !entry.is_for(packet) {
             return None;
         }
         self.pass(key, is_reply, packet, length);

@@ -165,10 +165,7 @@ impl Oracle {
         let client = (reading.source, reading.sport);
         let rest = (reading.protocol, flows::REVERSE);
         let key = flows::key(net, client, (backend.address, port), rest);
-        if let Some(flow) = self.flows.owned(&key, false, reading, length) {
-            if (flow.peer, flow.peer_port) != (reading.destination, reading.dport) {
-                return Err(DropReason::Collision);
-            }
+        if self.flows.owned(&key, false, reading, length).is_some() {
             self.came_from(&key, node);
         } else {
             let plan = Plan {
@@ -186,8 +183,11 @@ impl Oracle {
                 },
                 via: node,
             };
-            let opened = self.flows.open_reverse(&plan, reading, length);
-            opened.map_err(|_| DropReason::Collision)?;
+            if self.flows.open_reverse(&plan, reading, length).is_err() {
+                let mut refusal = answers::refuse(packet, reading, DropReason::Collision)?;
+                refusal.frame[..12].copy_from_slice(&mesh_addresses(id, true));
+                return Ok(Fate::Sent(refusal));
+            }
         }
         let sent = Sent::to(packet, reading, backend.address, port);
         self.deliver_here(packet, sent, net, backend.address)
