@@ -47,6 +47,8 @@ pub(super) struct Sample {
     pub(super) utilisation: f64,
     /// How many CPUs other processes kept busy.
     pub(super) foreign: f64,
+    /// Operations that failed.
+    pub(super) failures: u64,
 }
 
 /// Uses a path for `length` and measures it; `own` are the processes that belong to it.
@@ -70,9 +72,10 @@ fn window(target: SocketAddr, length: Duration, own: &BTreeSet<i32>) -> Result<S
     let (wall, spent) = (start.elapsed().as_secs_f64(), Idle::now()?);
     let operations = (client.operations() - before) as f64;
     let foreign = Foreign::now(own)?.since(&others);
-    let failures = client.failures() as f64;
-    if operations < 1.0 || failures > operations * WORST_FAILURE_SHARE {
-        bail!("{failures} failures, {operations} operations in {wall:.1} s");
+    let failures: u64 = client.failures().values().sum();
+    if operations < 1.0 || failures as f64 > operations * WORST_FAILURE_SHARE {
+        let kinds = client.failures();
+        bail!("{failures} failures beside {operations} operations in {wall:.1} s: {kinds:?}");
     }
     client.finish()?;
     let busy = spent.busy_since(idle, wall);
@@ -81,5 +84,6 @@ fn window(target: SocketAddr, length: Duration, own: &BTreeSet<i32>) -> Result<S
         cpu_ns: (busy - foreign * wall).max(0.0) * 1e9 / operations,
         utilisation: busy / (wall * cpu::ALL.len() as f64),
         foreign,
+        failures,
     })
 }

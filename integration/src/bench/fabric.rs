@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::crr;
+use super::crr::{self, Path};
+use super::report::Row;
+use super::rounds::{self, Comparison};
+use super::{Effort, progress};
 use crate::lab::topology::Topology;
 use crate::lab::{Lab, Spec};
 use crate::process::{self, Process};
@@ -83,7 +86,7 @@ impl Fabric {
     }
 
     /// Every process of the lab, and this one.
-    pub(super) fn processes(&self) -> Result<BTreeSet<i32>> {
+    fn processes(&self) -> Result<BTreeSet<i32>> {
         let document = self.lab.document();
         let nodes = document.nodes.iter().map(|node| &node.namespace);
         let tasks = document.tasks.iter().map(|task| &task.namespace);
@@ -95,9 +98,32 @@ impl Fabric {
         Ok(pids)
     }
 
-    /// Takes the lab down and says what was left behind.
-    pub(super) fn down(self) -> Result<()> {
-        self.lab.down()
+    /// What netd's programs have dropped or refused, by node and reason.
+    fn drops(&self) -> Result<String> {
+        let mut all = Vec::new();
+        for node in self.lab.running_nodes() {
+            let drops = self.lab.ask(&node, "drops")?;
+            for drop in drops.as_array().into_iter().flatten() {
+                if drop["Count"].as_u64().is_some_and(|count| count > 0) {
+                    let reason = drop["Reason"].as_str().unwrap_or("?");
+                    all.push(format!("{node} {reason} {}", drop["Count"]));
+                }
+            }
+        }
+        Ok(all.join(", "))
+    }
+
+    /// Compares paths of this lab, and takes it down, whatever comes of it.
+    pub(super) fn compare(
+        self,
+        paths: &[Path],
+        comparisons: &[Comparison],
+        effort: &Effort,
+    ) -> Result<Vec<Row>> {
+        let rows = rounds::compare(paths, comparisons, &self.processes()?, effort);
+        progress(&format!("dropped by netd: {}", self.drops()?));
+        self.lab.down()?;
+        rows
     }
 }
 

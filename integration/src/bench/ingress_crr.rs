@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::crr::{PORT, Path};
 use super::fabric::{Fabric, at};
 use super::report::Row;
-use super::rounds::{self, Comparison};
+use super::rounds::Comparison;
 use super::{Effort, progress};
 use crate::lab::Family;
 use crate::lab::topology::{Port, Service};
@@ -74,7 +74,5 @@ pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
         path("host process v6", "n1", Family::V6, PORT)?,
         path("remote v6", "n1", Family::V6, FAR_PORT)?,
     ];
-    let rows = rounds::compare(&paths, COMPARISONS, &fabric.processes()?, effort)?;
-    fabric.down()?;
-    Ok(rows)
+    fabric.compare(&paths, COMPARISONS, effort)
 }

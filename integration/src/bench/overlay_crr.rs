@@ -7,7 +7,7 @@ use super::crr::{PORT, Path};
 use super::fabric::{Fabric, at};
 use super::reference::{self, Member};
 use super::report::Row;
-use super::rounds::{self, Comparison};
+use super::rounds::Comparison;
 use super::{Effort, progress};
 use crate::lab::Family;
 
@@ -78,7 +78,5 @@ pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
             Some(kernel[1].address(Family::V6)),
         )?,
     ];
-    let rows = rounds::compare(&paths, COMPARISONS, &fabric.processes()?, effort)?;
-    fabric.down()?;
-    Ok(rows)
+    fabric.compare(&paths, COMPARISONS, effort)
 }

@@ -127,10 +127,11 @@ impl Round {
                 per_second,
                 cpu_ns,
                 utilisation,
+                failures,
                 ..
             } = sample;
             format!(
-                "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy",
+                "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy, {failures} failed",
                 path.name,
                 cpu_ns / 1e3,
                 utilisation * 100.0

@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::crr::{PORT, Path, SECOND_PORT};
 use super::fabric::{Fabric, at};
 use super::report::Row;
-use super::rounds::{self, Comparison};
+use super::rounds::Comparison;
 use super::{Effort, progress};
 use crate::lab::Family;
 use crate::lab::topology::{Port, Service};
@@ -76,7 +76,5 @@ pub(super) fn run(effort: &Effort) -> Result<Vec<Row>> {
         path("vip local", 3, Family::V4, VIP_PORT)?,
         path("direct local", 12, Family::V4, SECOND_PORT)?,
     ];
-    let rows = rounds::compare(&paths, COMPARISONS, &fabric.processes()?, effort)?;
-    fabric.down()?;
-    Ok(rows)
+    fabric.compare(&paths, COMPARISONS, effort)
 }

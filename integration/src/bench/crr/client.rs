@@ -1,5 +1,6 @@
 //! The client: one thread, non-blocking sockets, an epoll set.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use super::server::RESPONSE;
 
@@ -23,7 +24,7 @@ pub(super) struct Client {
     target: SocketAddr,
     slots: Vec<Option<Slot>>,
     operations: u64,
-    failures: u64,
+    failures: BTreeMap<String, u64>,
     stopping: bool,
 }
 
@@ -39,7 +40,9 @@ struct Slot {
 enum Progress {
     Waits,
     Done,
-    Failed,
+    Failed(Errno),
+    /// The server has left without the whole answer.
+    CutShort,
 }
 
 impl Client {
@@ -50,7 +53,7 @@ impl Client {
             target,
             slots: (0..connections).map(|_| None).collect(),
             operations: 0,
-            failures: 0,
+            failures: BTreeMap::new(),
             stopping: false,
         };
         for index in 0..connections {
@@ -64,9 +67,10 @@ impl Client {
         self.operations
     }
 
-    /// Connections that were refused, reset, or closed before the whole answer, since the start.
-    pub(super) fn failures(&self) -> u64 {
-        self.failures
+    /// Connections that were refused, reset, or closed before the whole answer, since the start, by
+    /// what happened.
+    pub(super) fn failures(&self) -> &BTreeMap<String, u64> {
+        &self.failures
     }
 
     /// Goes on until `deadline`.
@@ -115,7 +119,8 @@ impl Client {
         match slot.progress(flags) {
             Progress::Waits => return Ok(()),
             Progress::Done => self.operations += 1,
-            Progress::Failed => self.failures += 1,
+            Progress::Failed(error) => self.fail(&error.to_string()),
+            Progress::CutShort => self.fail("closed before the whole answer"),
         }
         // Closing comes first, so that the number of connections never exceeds what was asked for.
         self.slots[index] = None;
@@ -123,6 +128,10 @@ impl Client {
             return Ok(());
         }
         self.connect(index)
+    }
+
+    fn fail(&mut self, what: &str) {
+        *self.failures.entry(what.to_owned()).or_default() += 1;
     }
 
     fn connect(&mut self, index: usize) -> Result<()> {
@@ -157,7 +166,8 @@ impl Client {
 impl Slot {
     fn progress(&mut self, flags: EventFlags) -> Progress {
         if flags.intersects(EventFlags::ERR) {
-            return Progress::Failed;
+            let error = sockopt::socket_error(&self.socket);
+            return Progress::Failed(error.and_then(|inner| inner).err().unwrap_or(Errno::IO));
         }
         if !self.asked {
             if !flags.contains(EventFlags::OUT) {
@@ -166,7 +176,7 @@ impl Slot {
             self.asked = true;
             return match net::send(&self.socket, b"?", SendFlags::NOSIGNAL) {
                 Ok(_) => Progress::Waits,
-                Err(_) => Progress::Failed,
+                Err(error) => Progress::Failed(error),
             };
         }
         if flags.contains(EventFlags::IN) && self.received < RESPONSE.len() {
@@ -174,13 +184,13 @@ impl Slot {
             match net::recv(&self.socket, &mut room, RecvFlags::empty()) {
                 Ok((count, _)) => self.received += count,
                 Err(Errno::AGAIN) => {}
-                Err(_) => return Progress::Failed,
+                Err(error) => return Progress::Failed(error),
             }
         }
         match flags.contains(EventFlags::RDHUP) {
             false => Progress::Waits,
             true if self.received == RESPONSE.len() => Progress::Done,
-            true => Progress::Failed,
+            true => Progress::CutShort,
         }
     }
 }
