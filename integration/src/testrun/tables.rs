@@ -8,7 +8,7 @@ use abi::{
     FragmentPorts, Iface, Load, NetId, Network, PublishedKey, Service, ServiceKey, Settings, Vtep,
 };
 use anyhow::{Context, Result};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 
 type Hash<K, V> = HashMap<MapData, K, V>;
@@ -61,6 +61,7 @@ pub struct Tables {
     loads: Hash<u32, Load>,
     fragments: Hash<FragmentKey, FragmentPorts>,
     drops: PerCpuArray<MapData, DropCounter>,
+    samples: RingBuf<MapData>,
     flows: Hash<FlowKey, Flow>,
     embryos: Hash<FlowKey, Flow>,
 }
@@ -105,6 +106,7 @@ impl Tables {
             loads: take!(ebpf, "LOADS"),
             fragments: take!(ebpf, "FRAGMENTS"),
             drops: take!(ebpf, "DROPS"),
+            samples: take!(ebpf, "SAMPLES"),
             flows: take!(ebpf, "FLOWS"),
             embryos: take!(ebpf, "EMBRYOS"),
         })
@@ -145,6 +147,16 @@ impl Tables {
     pub fn dropped(&self, reason: DropReason) -> Result<u64> {
         let counters = self.drops.get(&(reason as u32), 0)?;
         Ok(counters.iter().map(|counter| counter.count).sum())
+    }
+
+    /// Takes the samples of dropped packets that were written since the last call, as the kernel has
+    /// them: each is an `abi::DropSample`.
+    pub fn take_samples(&mut self) -> Vec<Vec<u8>> {
+        let mut samples = Vec::new();
+        while let Some(sample) = self.samples.next() {
+            samples.push(sample.to_vec());
+        }
+        samples
     }
 
     /// All flows of a table.

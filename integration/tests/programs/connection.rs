@@ -14,15 +14,24 @@ use crate::sketch::Sketch;
 use crate::trial::{self, Namespace};
 use crate::world::{INGRESS, NETWORK, NODES, OUTSIDE, UPLINK, pair};
 
-use tables::{
-    CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARGET, TCP, UDP, contents,
-};
+use tables::{CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARGET, TCP, UDP};
+
+pub(crate) use tables::contents;
 
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
 const ACK: u8 = 0x10;
 const FIN: u8 = 0x11;
 const RST: u8 = 0x04;
+/// What other tests need of these tables.
+pub(crate) const CLIENT_IFINDEX: u32 = CLIENT.1;
+pub(crate) const NETWORK_NUMBER: u32 = NET.0;
+
+/// The client's address.
+pub(crate) fn client(family: usize) -> Address {
+    pair(NETWORK, CLIENT.0)[family]
+}
+
 /// Backends: four of IPv4, four of IPv6.
 const BACKENDS: u32 = 8;
 

@@ -12,7 +12,9 @@
 mod compare;
 mod connection;
 mod dice;
+mod headers;
 mod oracle;
+mod samples;
 mod sketch;
 mod spoil;
 mod traffic;

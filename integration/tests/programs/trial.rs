@@ -52,12 +52,8 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Sends packets, most of them on one lane, until that lane has seen enough of them, and of each of
-/// these fates besides those that come by themselves.
-pub(crate) fn run(name: &str, lane: Lane, fates: &[&str]) -> Result<()> {
-    if !can_make_labs() {
-        return Ok(());
-    }
+/// The first seed, and how many packets there are to be.
+pub(crate) fn extent() -> Result<(u64, usize)> {
     let is_long = std::env::var_os("NETD_TEST_LONG").is_some();
     let fresh = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let default = if is_long { fresh << 20 } else { 1 };
@@ -66,6 +62,16 @@ pub(crate) fn run(name: &str, lane: Lane, fates: &[&str]) -> Result<()> {
         .map(usize::try_from)
         .transpose()?;
     let wanted = wanted.unwrap_or(if is_long { 10 * PACKETS } else { PACKETS });
+    Ok((first, wanted))
+}
+
+/// Sends packets, most of them on one lane, until that lane has seen enough of them, and of each of
+/// these fates besides those that come by themselves.
+pub(crate) fn run(name: &str, lane: Lane, fates: &[&str]) -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let (first, wanted) = extent()?;
     let seen = Namespace::new(name)?.inside(|| {
         let mut kernel = Kernel::load()?;
         let mut seen = Tally::new();

@@ -31,7 +31,7 @@ pub(super) const FAR_PORT: u16 = 81;
 pub(super) const TARGET: u16 = 8080;
 
 /// What stands in all of them.
-pub(super) fn contents() -> Contents {
+pub(crate) fn contents() -> Contents {
     let mut contents = Contents {
         settings: Settings {
             ingress_net: MESH,

@@ -72,7 +72,8 @@ pub(crate) fn v6(bytes: &[u8], at: usize) -> Address {
 
 impl Reading {
     pub(crate) fn of(frame: &[u8]) -> Result<Self, Unreadable> {
-        let mut reading = match short(frame, 12) {
+        let link = frame.get(..14).ok_or(TOO_SHORT)?;
+        let mut reading = match short(link, 12) {
             0x0800 => Self::v4(frame)?,
             0x86dd => Self::v6(frame)?,
             0x0806 => return Err(Unreadable::Arp),
