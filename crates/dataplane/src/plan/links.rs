@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{Change, EndChange, EndRef, Observed, Side};
 use crate::lower::FORWARDING_V6;
-use crate::world::{End, LinkName, Namespace, Pair, Tunnel, World};
+use crate::tables::LinkRef;
+use crate::world::{End, Hook, LinkName, Namespace, Pair, Tunnel, World};
 
 /// Changes by when they are due.
 #[derive(Default)]
@@ -301,15 +302,18 @@ fn firewall(wanted: &World, present: &World, steps: &mut Steps) {
 }
 
 fn hooks(wanted: &World, present: &World, steps: &mut Steps) {
+    let old = present.hooks.difference(&wanted.hooks);
+    // A new interface may get the number of one that is gone, and with it the names of its pins.
+    let (gone, old): (Vec<&Hook>, Vec<&Hook>) =
+        old.partition(|hook| matches!(hook.link, LinkRef::Gone(_)));
+    let detach = |hook: &Hook| Change::Detach { hook: hook.clone() };
+    steps.before.extend(gone.into_iter().map(detach));
     let new = wanted.hooks.difference(&present.hooks);
     steps
         .before
         .extend(new.map(|hook| Change::Attach { hook: hook.clone() }));
     // A pin outlives its interface: it has to go before the interface does, while that has a name.
-    let old = present.hooks.difference(&wanted.hooks);
-    let mut removal: Vec<Change> = old
-        .map(|hook| Change::Detach { hook: hook.clone() })
-        .collect();
+    let mut removal: Vec<Change> = old.into_iter().map(detach).collect();
     removal.append(&mut steps.removal);
     steps.removal = removal;
 }

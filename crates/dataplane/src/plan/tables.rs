@@ -96,6 +96,9 @@ fn put(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
         new(&wanted.networks, &present.networks),
         TableChange::PutNetworks,
     );
+    // A new interface may have got the number of one that is gone.
+    let (gone, _) = old_ifaces(wanted, present);
+    push(changes, gone, TableChange::RemoveIfaces);
     push(
         changes,
         new(&wanted.ifaces, &present.ifaces),
@@ -242,11 +245,8 @@ fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
         old(&wanted.addresses, &present.addresses),
         TableChange::RemoveAddresses,
     );
-    push(
-        changes,
-        old(&wanted.ifaces, &present.ifaces),
-        TableChange::RemoveIfaces,
-    );
+    let (_, there) = old_ifaces(wanted, present);
+    push(changes, there, TableChange::RemoveIfaces);
     push(
         changes,
         old(&wanted.networks, &present.networks),
@@ -258,6 +258,13 @@ fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
         .filter(|(number, _)| !wanted.vteps.contains_key(*number));
     let vteps = vteps.map(|(number, address)| (*number, *address)).collect();
     push(changes, vteps, TableChange::RemoveVteps);
+}
+
+/// The interfaces that should not be known: those that are gone, and those that are there.
+fn old_ifaces(wanted: &Tables, present: &Tables) -> (Vec<LinkRef>, Vec<LinkRef>) {
+    old(&wanted.ifaces, &present.ifaces)
+        .into_iter()
+        .partition(|link| matches!(link, LinkRef::Gone(_)))
 }
 
 /// The flows that lead nowhere: their backend is gone, or what they lead to is somewhere else.

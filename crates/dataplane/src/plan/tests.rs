@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use abi::{Algorithm, NetId};
+use abi::{Algorithm, Iface, NetId};
 use proptest::prelude::*;
 
 use super::model::{Model, PICKS};
-use super::{Change, plan};
+use super::{Change, Observed, TableChange, plan};
 use crate::desired::{
     Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, Network, Published,
     Service,
 };
 use crate::lower::{Facts, Uplink, lower};
 use crate::names::Names;
-use crate::world::{LinkName, World};
+use crate::tables::{LinkRef, Tables};
+use crate::world::{Hook, LinkName, Program, World};
 
 const INGRESS: NetId = NetId(4096);
 
@@ -331,4 +332,39 @@ fn router_advertisements_are_kept_before_forwarding_begins() {
         changes.iter().position(is_set).unwrap()
     };
     assert!(position("net/ipv6/conf/eth1/accept_ra") < position("net/ipv6/conf/all/forwarding"));
+}
+
+#[test]
+fn what_is_gone_is_forgotten_before_its_number_is_used_again() {
+    let state = |link: LinkRef| {
+        let hook = Hook {
+            link: link.clone(),
+            program: Program::FromTask,
+        };
+        World {
+            hooks: BTreeSet::from([hook]),
+            tables: Tables {
+                ifaces: BTreeMap::from([(link, Iface::default())]),
+                ..Tables::default()
+            },
+            ..World::default()
+        }
+    };
+    let observed = Observed {
+        world: state(LinkRef::Gone(4)),
+        ..Observed::default()
+    };
+    let changes = plan(&state(LinkRef::Named(link("eth4"))), &observed).unwrap();
+    assert!(
+        matches!(
+            changes[..],
+            [
+                Change::Detach { .. },
+                Change::Attach { .. },
+                Change::Table(TableChange::RemoveIfaces(_)),
+                Change::Table(TableChange::PutIfaces(_)),
+            ]
+        ),
+        "{changes:?}"
+    );
 }
