@@ -37,17 +37,25 @@ pub struct Cleaned {
 }
 
 /// Removes devices, pins, firewall tables, routing rules in tasks' namespaces and recorded settings.
-/// Must be called inside a tokio runtime, in the node's network namespace.
+/// While a process drives one of the instances, nothing is removed. Must be called inside a tokio
+/// runtime, in the node's network namespace.
 pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
     let mut work = Work {
         cleanup,
         cleaned: Cleaned::default(),
     };
+    // Held to the end, so that nothing is made again meanwhile.
+    let _locks = work.lock();
+    if !work.cleaned.problems.is_empty() {
+        return work.cleaned;
+    }
     work.links().await;
     work.pins();
     work.firewall();
     for directory in work.state_directories() {
-        work.restore(&directory).await;
+        if record::exists(&directory) {
+            work.restore(&directory).await;
+        }
     }
     work.cleaned
 }
@@ -76,6 +84,21 @@ impl Work<'_> {
         self.cleaned
             .problems
             .push(Problem::from_error(ProblemCode::Refused, error));
+    }
+
+    /// Takes the lock of every instance concerned, as far as something is to be removed.
+    fn lock(&mut self) -> Vec<Lock> {
+        let mut locks = Vec::new();
+        if self.cleanup.dry_run {
+            return locks;
+        }
+        for directory in self.state_directories() {
+            match Lock::take_existing(&directory) {
+                Ok(lock) => locks.extend(lock),
+                Err(problem) => self.cleaned.problems.push(problem),
+            }
+        }
+        locks
     }
 
     async fn links(&mut self) {
@@ -144,7 +167,6 @@ impl Work<'_> {
         if self.cleanup.instance.is_none() {
             directories.extend(subdirectories(&self.cleanup.state));
         }
-        directories.retain(|directory| record::exists(directory));
         directories
     }
 

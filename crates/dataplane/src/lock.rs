@@ -42,6 +42,14 @@ impl Lock {
         }
     }
 
+    /// Takes the lock of an instance that may never have run here; `None` when it has not.
+    pub(crate) fn take_existing(directory: &Path) -> Result<Option<Self>, Problem> {
+        if !directory.join(FILE).exists() {
+            return Ok(None);
+        }
+        Self::take(directory).map(Some)
+    }
+
     /// Removes the file of an instance that is no more.
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
         match fs::remove_file(directory.join(FILE)) {
@@ -63,7 +71,14 @@ mod tests {
             Lock::take(directory.path()).unwrap_err().code,
             ProblemCode::Busy
         );
+        assert_eq!(
+            Lock::take_existing(directory.path()).unwrap_err().code,
+            ProblemCode::Busy
+        );
         drop(lock);
         assert!(Lock::take(directory.path()).is_ok());
+        let nowhere = directory.path().join("never");
+        assert!(Lock::take_existing(&nowhere).unwrap().is_none());
+        assert!(!nowhere.exists());
     }
 }

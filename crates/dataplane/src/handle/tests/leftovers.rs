@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{desired, settings};
-use crate::Dataplane;
 use crate::cleanup::{Cleaned, Cleanup, cleanup};
 use crate::kernel::testing::{Namespace, in_node, run};
 use crate::record::Record;
+use crate::{Dataplane, ProblemCode};
 
 #[test]
 fn cleanup_leaves_nothing() {
@@ -22,7 +22,6 @@ fn cleanup_leaves_nothing() {
             task.run("sysctl -n net.ipv4.conf.all.rp_filter").trim(),
             "0"
         );
-        dataplane.close();
 
         let mut wanted = Cleanup {
             instance: Some(settings.instance),
@@ -33,6 +32,10 @@ fn cleanup_leaves_nothing() {
         let dry = cleanup(&wanted).await;
         assert!(dry.removed.len() > 6, "{dry:?}");
         wanted.dry_run = false;
+        let refused = cleanup(&wanted).await;
+        assert_eq!(refused.removed, Vec::<String>::new());
+        assert_eq!(refused.problems[0].code, ProblemCode::Busy);
+        dataplane.close();
         assert_eq!(cleanup(&wanted).await, dry);
         assert_eq!(cleanup(&wanted).await, Cleaned::default());
 
