@@ -66,6 +66,11 @@ names! {
     ServiceName
 }
 
+impl NetworkName {
+    /// What listings and messages call the ingress network, which has no name in a topology.
+    pub const INGRESS: &str = "ingress";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

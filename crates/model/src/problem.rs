@@ -54,6 +54,9 @@ pub enum ProblemKind {
         name: String,
         first: usize,
     },
+    /// A network with the name by which listings know the ingress network.
+    #[error("`{name}` is what the network of published ports is called: take another name")]
+    ReservedName { name: NetworkName },
     /// A reference to something that is not in the file.
     #[error("there is no {noun} `{name}`")]
     Unknown { noun: &'static str, name: String },

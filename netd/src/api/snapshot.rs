@@ -7,8 +7,8 @@ use model::{PerFamily, ServiceId, Topology};
 use super::refusal::Refusal;
 use crate::agent::{Handle, State};
 
-/// What the ingress network is called. It has no name in a topology.
-pub(super) const INGRESS: &str = "ingress";
+/// What the ingress network is called.
+pub(super) const INGRESS: &str = model::NetworkName::INGRESS;
 
 /// The agent's state, and the topology in it.
 pub(super) struct Snapshot {

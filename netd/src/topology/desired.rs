@@ -9,7 +9,7 @@ use dataplane::{
     Published, Service,
 };
 use ipnetwork::IpNetwork;
-use model::{BackendKind, Family, FrontendKind, NodeName, PerFamily, Topology, Vni};
+use model::{BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, Topology, Vni};
 
 /// What the kernel of a node should look like; `None` when the topology has no such node.
 pub(crate) fn desired(topology: &Topology, node: &NodeName) -> Option<Desired> {
@@ -31,9 +31,6 @@ pub(crate) fn desired(topology: &Topology, node: &NodeName) -> Option<Desired> {
         backends: part.backends(),
     })
 }
-
-/// What messages call the ingress network.
-const INGRESS: &str = "ingress";
 
 struct Part<'a> {
     topology: &'a Topology,
@@ -63,7 +60,7 @@ impl Part<'_> {
         if let Some(ingress) = &self.topology.ingress {
             let subnets = pairs(&ingress.subnets, &ingress.gateways);
             let described = Network {
-                name: INGRESS.to_owned(),
+                name: NetworkName::INGRESS.to_owned(),
                 subnets,
                 mtu: None,
             };
@@ -213,7 +210,7 @@ impl Part<'_> {
         backends
     }
 
-    fn net_of(&self, network: &model::NetworkName) -> NetId {
+    fn net_of(&self, network: &NetworkName) -> NetId {
         net(self.topology.networks[network].vni)
     }
 }

@@ -121,7 +121,13 @@ fn read_one(
         line: network.line,
     };
     let raw = &network.value;
-    let name = report.name(&raw.name, key("name"), names);
+    let name: Option<NetworkName> = report.name(&raw.name, key("name"), names);
+    if let (Some(name), Field::Given(text)) = (&name, &raw.name)
+        && name.as_str() == NetworkName::INGRESS
+    {
+        let name = name.clone();
+        report.add(text.line, ProblemKind::ReservedName { name });
+    }
     let number = report.required(&raw.vni, key("vni"));
     let vni = number.and_then(|number| vni(number, vnis, report));
     let subnets = read_subnets(&raw.subnets, ("a network", network.line), report);
@@ -162,9 +168,9 @@ fn vni(number: &Located<i64>, vnis: &mut BTreeMap<Vni, usize>, report: &mut Repo
             number.line,
             ProblemKind::DuplicateVni { vni, first: *first },
         );
-        return None;
+    } else {
+        vnis.insert(vni, number.line);
     }
-    vnis.insert(vni, number.line);
     Some(vni)
 }
 

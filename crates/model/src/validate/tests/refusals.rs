@@ -97,6 +97,10 @@ fn subnets_are_subnets() {
                 .push(network(24, "d", 14, &["10.0.4.0/24", "10.0.5.0/24"]));
             it.networks.push(network(25, "e", 4097, &[]));
             it.networks.push(network(26, "f", 4096, &["10.0.6.0/24"]));
+            it.networks
+                .push(network(27, "ingress", 27, &["10.0.7.0/24"]));
+            it.endpoints.push(endpoint(33, "f-1", "n1", "f"));
+            it.endpoints.last_mut().unwrap().value.addresses = texts(33, &["10.0.9.9"]);
             it.networks[0].value.mtu = Field::Given(at(20, 1279));
         },
         &[
@@ -109,6 +113,8 @@ fn subnets_are_subnets() {
             "25: VNI 4097 is already used on line 20",
             "25: a network needs a subnet",
             "26: VNI 4096 is already used on line 5",
+            "27: `ingress` is what the network of published ports is called: take another name",
+            "33: 10.0.9.9 is in no subnet of network `f`",
         ],
     );
 }
