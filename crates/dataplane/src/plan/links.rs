@@ -303,17 +303,21 @@ fn firewall(wanted: &World, present: &World, steps: &mut Steps) {
 
 fn hooks(wanted: &World, present: &World, steps: &mut Steps) {
     let old = present.hooks.difference(&wanted.hooks);
-    // A new interface may get the number of one that is gone, and with it the names of its pins.
-    let (gone, old): (Vec<&Hook>, Vec<&Hook>) =
-        old.partition(|hook| matches!(hook.link, LinkRef::Gone(_)));
-    let detach = |hook: &Hook| Change::Detach { hook: hook.clone() };
-    steps.before.extend(gone.into_iter().map(detach));
+    let is_gone = |hook: &&Hook| matches!(hook.link, LinkRef::Gone(_));
+    // A new interface may get the number of one that is gone, and with it the name of its pin.
+    let gone = old.clone().filter(is_gone);
+    steps
+        .before
+        .extend(gone.map(|hook| Change::Detach { hook: hook.clone() }));
     let new = wanted.hooks.difference(&present.hooks);
     steps
         .before
         .extend(new.map(|hook| Change::Attach { hook: hook.clone() }));
     // A pin outlives its interface: it has to go before the interface does, while that has a name.
-    let mut removal: Vec<Change> = old.into_iter().map(detach).collect();
+    let old = old.filter(|hook| !is_gone(hook));
+    let mut removal: Vec<Change> = old
+        .map(|hook| Change::Detach { hook: hook.clone() })
+        .collect();
     removal.append(&mut steps.removal);
     steps.removal = removal;
 }
