@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// Tells one start of the host from another. What was set before it is set no more.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Name of the file in the state directory.
 const FILE: &str = "sysctls.json";
 
@@ -24,6 +27,9 @@ pub(crate) struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
+    /// The start of the host that all this is of.
+    #[serde(default)]
+    boot: String,
     node: Settings,
     namespaces: BTreeMap<PathBuf, Settings>,
 }
@@ -44,15 +50,11 @@ pub(crate) fn exists(directory: &Path) -> bool {
 }
 
 impl Record {
-    /// Reads the record in `directory`; an absent one is empty.
+    /// Reads the record in `directory`; an absent one is empty, and so is one that was kept before
+    /// the host was started again.
     pub(crate) fn open(directory: &Path) -> Result<Self, RecordError> {
         let path = directory.join(FILE);
-        let contents = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Contents::default()),
-            Err(error) => Err(error),
-        };
-        match contents {
+        match read(&path) {
             Ok(contents) => Ok(Self { path, contents }),
             Err(source) => Err(RecordError {
                 action: "read",
@@ -158,6 +160,23 @@ impl Record {
     }
 }
 
+fn read(path: &Path) -> io::Result<Contents> {
+    let boot = fs::read_to_string(BOOT)?.trim_end().to_owned();
+    let contents = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::default(),
+        Err(error) => return Err(error),
+    };
+    Ok(if contents.boot == boot {
+        contents
+    } else {
+        Contents {
+            boot,
+            ..Contents::default()
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +197,22 @@ mod tests {
                 .namespaces()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn values_of_before_a_reboot_are_not_given_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut record = Record::open(directory.path()).unwrap();
+        record.keep("net/ipv4/ip_forward", "0").unwrap();
+        let boot = record.contents.boot.clone();
+        let file = directory.path().join(FILE);
+        let text = fs::read_to_string(&file).unwrap().replace(&boot, "another");
+        fs::write(&file, text).unwrap();
+        let mut record = Record::open(directory.path()).unwrap();
+        assert!(record.node().is_empty());
+        record.keep("net/ipv4/ip_forward", "1").unwrap();
+        let record = Record::open(directory.path()).unwrap();
+        assert_eq!(record.node()["net/ipv4/ip_forward"], "1");
     }
 
     #[test]
