@@ -322,15 +322,23 @@ fn check_namespaces(wanted: &World) -> Vec<Problem> {
 }
 
 fn unusable(namespaces: BTreeSet<&Path>) -> Vec<Problem> {
-    let needed = "a network namespace bound to this path";
-    let problem = |path| {
-        let error = Netns::open(path).err()?;
-        Some(Problem {
-            needed: needed.to_owned(),
+    namespaces.into_iter().filter_map(fault).collect()
+}
+
+fn fault(namespace: &Path) -> Option<Problem> {
+    match Netns::open(namespace).and_then(|it| it.is_here()) {
+        Ok(false) => None,
+        // A task's default route would become the node's.
+        Ok(true) => Some(Problem::new(
+            ProblemCode::Namespace,
+            format!("{} is the node's own namespace", namespace.display()),
+            "a namespace of the task's own",
+        )),
+        Err(error) => Some(Problem {
+            needed: "a network namespace bound to this path".to_owned(),
             ..Problem::from_error(ProblemCode::Namespace, &error)
-        })
-    };
-    namespaces.into_iter().filter_map(problem).collect()
+        }),
+    }
 }
 
 fn problem(error: impl std::error::Error) -> Problem {

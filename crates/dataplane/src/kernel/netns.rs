@@ -3,9 +3,10 @@
 //! A thread enters a namespace, works there, and ends; no thread that others share ever changes
 //! its namespace, so that a tokio worker is always where the process started.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,6 +53,17 @@ impl Netns {
             file: Arc::new(file),
             path: path.to_owned(),
         })
+    }
+
+    /// Whether it is the one that the calling thread is in.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub(crate) fn is_here(&self) -> Result<bool, NetnsError> {
+        let identity = |file: io::Result<Metadata>| file.map(|it| (it.dev(), it.ino()));
+        let error = |source| self.error("compare", source);
+        let own = identity(std::fs::metadata("/proc/thread-self/ns/net")).map_err(error)?;
+        Ok(identity(self.file.metadata()).map_err(error)? == own)
     }
 
     /// Runs `work` on a thread of its own inside the namespace and waits for it.
@@ -104,6 +116,7 @@ mod tests {
     #[test]
     fn work_is_done_inside() {
         let here = Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap();
+        assert!(here.is_here().unwrap());
         if rustix::process::geteuid().is_root() {
             assert_eq!(here.run(|| 7).unwrap(), 7);
         } else {

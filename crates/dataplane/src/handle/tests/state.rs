@@ -203,23 +203,25 @@ fn what_cannot_be_made_is_undone_and_the_rest_is_done() {
 }
 
 #[test]
-fn unknown_namespace_changes_nothing() {
+fn namespace_that_is_no_tasks_own_changes_nothing() {
     in_node("192.0.2.1/24", |directory| async move {
-        let mut wanted = desired(&[&Namespace::new()]);
-        let attachment = wanted.attachments.get_mut("web-1").unwrap();
-        attachment.namespace = PathBuf::from("/run/netns/netd-does-not-exist");
         let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
         let before = run("ip -o link");
-        let error = dataplane.apply(&wanted).await.unwrap_err();
-        assert!(!error.changed);
-        assert!(
-            error
-                .problems
-                .iter()
-                .any(|p| p.code == ProblemCode::Namespace),
-            "{error}"
-        );
-        assert_eq!(run("ip -o link"), before);
+        for path in ["/run/netns/netd-does-not-exist", "/proc/thread-self/ns/net"] {
+            let mut wanted = desired(&[&Namespace::new()]);
+            let attachment = wanted.attachments.get_mut("web-1").unwrap();
+            attachment.namespace = PathBuf::from(path);
+            let error = dataplane.apply(&wanted).await.unwrap_err();
+            assert!(!error.changed);
+            assert!(
+                error
+                    .problems
+                    .iter()
+                    .any(|p| p.code == ProblemCode::Namespace && p.message.contains(path)),
+                "{error}"
+            );
+            assert_eq!(run("ip -o link"), before);
+        }
     });
 }
 
