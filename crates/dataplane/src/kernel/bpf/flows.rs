@@ -44,12 +44,15 @@ fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
 
 impl Maps {
     /// Every live flow by the entry that owns its state.
-    pub(crate) fn live_flows(&self, now: u64) -> Result<Vec<(FlowKey, Flow)>, TableError> {
-        let mut flows = self.flows.entries()?;
-        flows.extend(self.embryos.entries()?);
-        flows.retain(|(key, flow)| {
+    pub(crate) fn live_flows(&self, now: u64) -> Result<BTreeMap<FlowKey, Flow>, TableError> {
+        let is_live = |(key, flow): &(FlowKey, Flow)| {
             owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
-        });
+        };
+        let mut flows = BTreeMap::new();
+        // A flow that moves from one table to the other meanwhile is neither missed nor told twice.
+        for table in [&self.embryos, &self.flows, &self.embryos] {
+            flows.extend(table.entries()?.into_iter().filter(is_live));
+        }
         Ok(flows)
     }
 
