@@ -6,11 +6,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::netlink::{Link, Netlink};
+use crate::kernel::netlink::{Kind, Link, Netlink};
 use crate::kernel::netns::Netns;
 use crate::kernel::{nft, sysctl};
 use crate::lock::Lock;
-use crate::names::{self, Names};
+use crate::names::{self, LinkRole, Names};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::{self, Record};
 
@@ -111,10 +111,11 @@ impl Work<'_> {
             Err(error) => return self.refuse(&error),
         };
         let own = self.cleanup.instance.as_deref().map(Names::new);
-        let is_ours = |link: &&Link| match &own {
-            Some(names) => names.role(&link.name).is_some(),
-            None => names::parse(&link.name).is_some(),
+        let role = |link: &Link| match &own {
+            Some(names) => names.role(&link.name),
+            None => names::parse(&link.name).map(|(role, _)| role),
         };
+        let is_ours = |link: &&Link| role(link).is_some_and(|role| is_made_for(role, link.kind));
         for link in links.iter().filter(is_ours) {
             if self.announce(format!("interface {}", link.name)) {
                 match netlink.delete_link(link.index).await {
@@ -242,6 +243,14 @@ impl Work<'_> {
             }
             Err(error) => self.refuse(&error),
         }
+    }
+}
+
+/// Whether an interface is of the kind that is made for `role`: a name alone may be chance.
+fn is_made_for(role: LinkRole, kind: Kind) -> bool {
+    match role {
+        LinkRole::Tunnel => matches!(kind, Kind::Vxlan { external: true, .. }),
+        LinkRole::Attachment | LinkRole::Gateway => kind == Kind::Veth,
     }
 }
 

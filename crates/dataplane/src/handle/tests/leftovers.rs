@@ -64,6 +64,8 @@ fn cleanup_of_all_instances_needs_no_name() {
     in_node("192.0.2.1/24", |directory| async move {
         let mut settings = settings(&directory);
         settings.state_dir = directory.join("state/one");
+        // Named like one of ours by chance.
+        run("ip link add vx100123 type vxlan id 100123 dstport 8472 dev eth0");
         let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
         dataplane
             .apply(&desired(&[&Namespace::new()]))
@@ -92,6 +94,7 @@ fn cleanup_of_all_instances_needs_no_name() {
             );
         }
         assert_eq!(cleanup(&all).await, Cleaned::default());
+        assert!(run("ip -o link").contains("vx100123"));
     });
 }
 
