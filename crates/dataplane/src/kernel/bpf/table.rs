@@ -39,6 +39,9 @@ pub(crate) enum TableError {
         key: u32,
         value: u32,
     },
+    /// There is no room; what was done before remains.
+    #[error("map {name} is full: it holds {capacity} entries")]
+    Full { name: &'static str, capacity: u32 },
     /// The kernel refused; what was done before remains.
     #[error("{action} map {name}")]
     Kernel {
@@ -99,8 +102,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 
     pub(crate) fn put(&self, key: &K, value: &V) -> Result<(), TableError> {
-        sys::update(self.fd.as_fd(), bytes(key), bytes(value))
-            .map_err(|source| self.error("write", source))
+        sys::update(self.fd.as_fd(), bytes(key), bytes(value)).map_err(|it| self.unwritten(it))
     }
 
     /// Removes one element; tells whether it was there.
@@ -153,7 +155,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
             let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
             sys::update_batch(self.fd.as_fd(), slice(&keys), slice(&values), count)
                 .result
-                .map_err(|source| self.error("write", source))?;
+                .map_err(|source| self.unwritten(source))?;
         }
         Ok(())
     }
@@ -177,6 +179,16 @@ impl<K: Plain, V: Plain> Table<K, V> {
             }
         }
         Ok(removed)
+    }
+
+    fn unwritten(&self, source: io::Error) -> TableError {
+        if source.raw_os_error() == Some(libc::E2BIG) {
+            return TableError::Full {
+                name: self.name,
+                capacity: self.capacity,
+            };
+        }
+        self.error("write", source)
     }
 
     fn error(&self, action: &'static str, source: io::Error) -> TableError {
