@@ -1,6 +1,6 @@
 //! Address and port translation with incremental checksums (RFC 1624, RFC 3022 §4.2).
 
-use abi::{Address, DropReason, Family, Header, Mac, ROUTER_MAC, checksum, protocol};
+use abi::{Address, Bytes, DropReason, Family, Header, Mac, ROUTER_MAC, checksum, protocol};
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 
 use crate::skb::Skb;
@@ -21,7 +21,7 @@ struct End {
 }
 
 /// Gives the packet a new destination.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn destination(
     skb: Skb,
     header: &Header,
@@ -39,7 +39,7 @@ pub(crate) fn destination(
 }
 
 /// Gives the packet a new source.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn source(
     skb: Skb,
     header: &Header,
@@ -64,7 +64,7 @@ pub(crate) fn to_task(skb: Skb, mac: Mac) -> Result<(), DropReason> {
     skb.store(0, &[a, b, c, d, e, f, g, h, i, j, k, l])
 }
 
-#[inline(never)]
+#[inline(always)]
 fn translate(
     skb: Skb,
     header: &Header,
@@ -72,16 +72,23 @@ fn translate(
     address: &Address,
     port: u16,
 ) -> Result<(), DropReason> {
-    let difference = checksum::difference(&end.address.words, &address.words);
-    if header.has_transport() {
-        transport(skb, header, end, difference, port)?;
-    }
     match header.family {
         Family::V4 => {
-            skb.add_to_header_checksum(IPV4_CHECKSUM, difference)?;
+            let (old, new) = ([end.address.v4_word()], [address.v4_word()]);
+            let difference = checksum::difference(&old, &new);
+            transport(skb, header, end, difference, port)?;
+            let field = skb
+                .load(IPV4_CHECKSUM as usize)
+                .ok_or(DropReason::Truncated)?;
+            let field = checksum::update(u16::from_ne_bytes(field), difference);
+            skb.store(IPV4_CHECKSUM, &field)?;
             skb.store(end.v4, &address.v4_word())
         }
-        Family::V6 => skb.store(end.v6, &address.words),
+        Family::V6 => {
+            let difference = checksum::difference(&end.address.words, &address.words);
+            transport(skb, header, end, difference, port)?;
+            skb.store(end.v6, &address.words)
+        }
     }
 }
 
@@ -96,6 +103,9 @@ fn transport(
     difference: u32,
     port: u16,
 ) -> Result<(), DropReason> {
+    if !header.has_transport() {
+        return Ok(());
+    }
     let l4 = u32::from(header.l4);
     let (field, flags) = match header.protocol {
         protocol::TCP => (l4 + 16, 0),
