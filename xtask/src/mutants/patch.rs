@@ -8,6 +8,8 @@
 //! ```
 //!
 //! `Test` names a package and, as for `cargo xtask test`, a test program or a part of tests' names.
+//! `PACKAGE/PROGRAM` builds that one test program and nothing beside it: enough for tests that start
+//! no daemon.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,12 +24,21 @@ const DIRECTORY: &str = "integration/mutants";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Selection {
     pub(super) package: String,
+    /// The one test program that is built, where the patch names one.
+    pub(super) program: Option<String>,
     pub(super) filter: String,
 }
 
 impl fmt::Display for Selection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.package, self.filter)
+        let program = self.program.iter().map(|program| format!("/{program}"));
+        write!(
+            formatter,
+            "{}{} {}",
+            self.package,
+            program.collect::<String>(),
+            self.filter
+        )
     }
 }
 
@@ -52,8 +63,13 @@ impl Patch {
         let Some((package, filter)) = test.split_once(' ') else {
             bail!("`Test: {test}` has no filter after the package");
         };
+        let (package, program) = match package.split_once('/') {
+            Some((package, program)) => (package, Some(program.to_owned())),
+            None => (package, None),
+        };
         let selection = Selection {
             package: package.to_owned(),
+            program,
             filter: filter.trim().to_owned(),
         };
         let name = path
@@ -125,6 +141,18 @@ mod tests {
         assert_eq!(patch.name, "port");
         assert_eq!(patch.breaks, "the port");
         assert_eq!(patch.selection.to_string(), "netd-abi checksum::");
+    }
+
+    #[test]
+    fn one_program_may_be_named() {
+        let text = "Breaks: the port\nTest: netd-integration/programs anything";
+        let patch = Patch::parse("x.patch".into(), text).unwrap();
+        assert_eq!(patch.selection.package, "netd-integration");
+        assert_eq!(patch.selection.program.as_deref(), Some("programs"));
+        assert_eq!(
+            patch.selection.to_string(),
+            "netd-integration/programs anything"
+        );
     }
 
     #[test]
