@@ -141,23 +141,6 @@ impl Dataplane {
         Ok(dataplane)
     }
 
-    /// Tells what would keep [`Self::apply`] from reaching `desired`, as far as that can be known
-    /// without changing anything.
-    pub async fn check(&self, desired: &Desired) -> Vec<Problem> {
-        let facts = match self.facts().await {
-            Ok((_, facts)) => facts,
-            Err(problem) => return vec![problem],
-        };
-        match lower::lower(desired, &facts) {
-            Ok(wanted) => check_namespaces(&wanted),
-            Err(mut problems) => {
-                let paths = desired.attachments.values().map(|a| a.namespace.as_path());
-                problems.extend(unusable(paths.collect()));
-                problems
-            }
-        }
-    }
-
     /// Brings the kernel to `desired` by differences.
     ///
     /// # Errors

@@ -13,7 +13,6 @@ fn state_is_reached_kept_and_removed() {
         let (one, two) = (Namespace::new(), Namespace::new());
         let full = desired(&[&one, &two]);
         let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
-        assert_eq!(dataplane.check(&full).await, []);
         let report = dataplane.apply(&full).await.unwrap();
         assert!(report.changes > 40, "{report:?}");
         assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0);
@@ -228,9 +227,10 @@ fn namespace_that_is_no_tasks_own_changes_nothing() {
 #[test]
 fn address_that_nobody_has_is_a_problem() {
     in_node("198.51.100.1/24", |directory| async move {
-        let dataplane = Dataplane::open(settings(&directory)).await.unwrap();
-        let problems = dataplane.check(&desired(&[])).await;
-        assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].code, ProblemCode::Underlay);
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let error = dataplane.apply(&desired(&[])).await.unwrap_err();
+        assert!(!error.changed);
+        assert_eq!(error.problems.len(), 1);
+        assert_eq!(error.problems[0].code, ProblemCode::Underlay);
     });
 }
