@@ -59,6 +59,7 @@ struct Daemon {
     #[command(flatten)]
     place: PlaceOptions,
     /// Entries of the flow table, two for each translated flow; a table that exists keeps its size
+    /// [default: 65536]
     #[arg(long, env = "NETD_FLOW_CAPACITY", value_name = "N")]
     flow_capacity: Option<String>,
     /// What to log: a level, or levels by target such as info,dataplane=debug [default: info]
