@@ -84,7 +84,8 @@ struct TopologyOptions {
 
 #[derive(Debug, clap::Args)]
 struct PlaceOptions {
-    /// Name in every kernel object, so that several netd can share a host [default: the node's]
+    /// Name in every kernel object, so that several netd can share a host
+    /// [default: the node's name; cleanup: every instance]
     #[arg(long, env = "NETD_INSTANCE", value_name = "NAME")]
     instance: Option<String>,
     /// Record of changed settings [default: /var/lib/netd/INSTANCE]
