@@ -35,7 +35,7 @@ fn runtime() -> Result<Runtime> {
 }
 
 fn check(check: &Check) -> Result<()> {
-    let loaded = topology::load(&check.topology).map_err(listed)?;
+    let loaded = topology::load(&check.topology, check.node.as_ref()).map_err(listed)?;
     let unfit = check
         .node
         .as_ref()

@@ -26,5 +26,5 @@ pub use topology::{
     Backend, BackendKind, Endpoint, Frontend, FrontendKind, Ingress, Network, Node, PortMapping,
     Published, Service, Task, TaskId, Topology,
 };
-pub use validate::validate;
+pub use validate::{NAMESPACES, validate};
 pub use vni::{BadVni, Vni};

@@ -20,6 +20,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+pub use endpoints::NAMESPACES;
 use report::Report;
 
 use crate::raw::Field;

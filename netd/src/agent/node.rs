@@ -93,7 +93,7 @@ impl NodeAgent {
 
     /// Reads the file, then makes a pass. A file with mistakes changes nothing.
     pub(super) async fn reload(&mut self) {
-        match topology::load(&self.config.topology) {
+        match topology::load(&self.config.topology, Some(&self.config.node)) {
             Ok(loaded) => self.pending = Some(loaded),
             Err(errors) => {
                 self.pending = None;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{EndpointName, NodeName, Topology, raw};
+use model::{EndpointName, NAMESPACES, NodeName, Topology, raw};
 use rustix::fs::statfs;
 use rustix::io::Errno;
 
@@ -51,8 +51,9 @@ impl fmt::Display for LoadError {
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, by line.
-pub(crate) fn load(file: &Path) -> Result<Loaded, Vec<LoadError>> {
+/// Everything that is wrong with it, by line; with a node, also the namespaces that it should have
+/// and has not.
+pub(crate) fn load(file: &Path, node: Option<&NodeName>) -> Result<Loaded, Vec<LoadError>> {
     let whole = |message: String| LoadError {
         file: file.to_owned(),
         line: 0,
@@ -60,10 +61,10 @@ pub(crate) fn load(file: &Path) -> Result<Loaded, Vec<LoadError>> {
     };
     let text = fs::read(file).map_err(|error| vec![whole(error.to_string())])?;
     let text = String::from_utf8(text).map_err(|error| vec![whole(error.to_string())])?;
-    check(file, &text)
+    check(file, &text, node)
 }
 
-fn check(file: &Path, text: &str) -> Result<Loaded, Vec<LoadError>> {
+fn check(file: &Path, text: &str, node: Option<&NodeName>) -> Result<Loaded, Vec<LoadError>> {
     let (raw, mistakes) = parse(text);
     let error = |line, message| LoadError {
         file: file.to_owned(),
@@ -89,8 +90,30 @@ fn check(file: &Path, text: &str) -> Result<Loaded, Vec<LoadError>> {
             errors.extend(problems.iter().map(|it| error(it.line, it.to_string())));
         }
     }
+    if let Some(node) = node {
+        let missing = raw
+            .endpoints
+            .iter()
+            .filter_map(|it| missing_namespace(&it.value, node));
+        errors.extend(missing.map(|(line, message)| error(line, message)));
+    }
     errors.sort_by_key(|error| error.line);
     Err(errors)
+}
+
+/// What is wrong with the namespace of an endpoint that the node should have, in a file that has
+/// other mistakes as well.
+fn missing_namespace(endpoint: &raw::Endpoint, node: &NodeName) -> Option<(usize, String)> {
+    if endpoint.node.given()?.value != node.as_str() {
+        return None;
+    }
+    let namespace = endpoint.namespace.given()?;
+    let path = Path::new(NAMESPACES).join(&namespace.value);
+    Some((namespace.line, told(&path, &namespace_fault(&path)?)))
+}
+
+fn told(path: &Path, fault: &str) -> String {
+    format!("namespace {}: {fault}", path.display())
 }
 
 fn namespace_line(endpoint: &raw::Endpoint) -> Option<(EndpointName, usize)> {
@@ -122,10 +145,7 @@ pub(crate) fn unfit(loaded: &Loaded, node: &NodeName) -> Vec<LoadError> {
             let path = &endpoint.task.namespace;
             let fault = namespace_fault(path)?;
             let line = loaded.namespaces.get(name).copied().unwrap_or_default();
-            Some(error(
-                line,
-                format!("namespace {}: {fault}", path.display()),
-            ))
+            Some(error(line, told(path, &fault)))
         })
         .collect();
     errors.sort_by_key(|error| error.line);
@@ -145,7 +165,7 @@ fn namespace_fault(path: &Path) -> Option<String> {
 /// Checks a text that is in no file.
 #[cfg(test)]
 pub(super) fn check_text(text: &str) -> Option<Arc<Topology>> {
-    check(Path::new("t.toml"), text)
+    check(Path::new("t.toml"), text, None)
         .ok()
         .map(|loaded| loaded.topology)
 }
@@ -158,13 +178,22 @@ mod tests {
 
     fn loaded(text: &str) -> Result<Loaded, Vec<String>> {
         let told = |errors: Vec<LoadError>| errors.iter().map(ToString::to_string).collect();
-        check(Path::new("t.toml"), text).map_err(told)
+        check(Path::new("t.toml"), text, None).map_err(told)
     }
 
     #[test]
     fn a_whole_file_is_taken() {
         let topology = loaded(CLUSTER).unwrap().topology;
         assert_eq!((topology.nodes.len(), topology.endpoints.len()), (2, 3));
+    }
+
+    #[test]
+    fn a_missing_namespace_is_told_beside_other_mistakes() {
+        let text = CLUSTER.replace("[[node]]", "[[node]]\nodd = 1");
+        let node = "n1".parse().unwrap();
+        let errors = check(Path::new("t.toml"), &text, Some(&node)).unwrap_err();
+        let has = |part: &str| errors.iter().any(|error| error.to_string().contains(part));
+        assert!(has("odd") && has("does not exist"), "{errors:?}");
     }
 
     #[test]
@@ -194,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_an_error_of_the_whole() {
-        let errors = load(Path::new("/nonexistent/t.toml")).unwrap_err();
+        let errors = load(Path::new("/nonexistent/t.toml"), None).unwrap_err();
         let message = "/nonexistent/t.toml: No such file or directory (os error 2)";
         assert_eq!(errors[0].to_string(), message);
     }

@@ -14,7 +14,8 @@ use crate::raw::{self, Field, Located};
 use crate::{EndpointName, Family, NetworkName, PerFamily, ProblemKind, TaskId};
 
 /// Where bare names of namespaces are.
-const NAMESPACES: &str = "/run/netns";
+/// Where a namespace that is given by name is.
+pub const NAMESPACES: &str = "/run/netns";
 
 /// What has been read.
 #[derive(Debug, Default)]

@@ -20,6 +20,7 @@ pub(super) struct Space {
     taken: BTreeMap<IpAddr, usize>,
     from_start: u128,
     from_middle: u128,
+    below_middle: u128,
 }
 
 /// Why an address cannot be reserved.
@@ -39,6 +40,7 @@ impl Space {
             taken: BTreeMap::new(),
             from_start: FIRST,
             from_middle: middle,
+            below_middle: middle,
         }
     }
 
@@ -72,15 +74,22 @@ impl Space {
         Some(found)
     }
 
-    /// Takes the lowest free address from the middle on, or the lowest at all when there is none.
+    /// Takes the lowest free address from the middle on, or the highest below it when there is none:
+    /// what is taken from the start is met last.
     pub(super) fn take_from_middle(&mut self) -> Option<IpAddr> {
-        match self.search(self.from_middle) {
-            Some((found, next)) => {
-                self.from_middle = next;
-                Some(found)
-            }
-            None => self.take_from_start(),
+        if let Some((found, next)) = self.search(self.from_middle) {
+            self.from_middle = next;
+            return Some(found);
         }
+        while self.below_middle > FIRST {
+            self.below_middle -= 1;
+            if let Entry::Vacant(free) = self.taken.entry(address(self.subnet, self.below_middle)) {
+                let found = *free.key();
+                free.insert(0);
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// The lowest free address from an offset on, and the offset behind it.
@@ -129,6 +138,18 @@ pub(super) fn address(subnet: IpNetwork, offset: u128) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_middle_overflows_downwards() {
+        let mut space = Space::new("10.10.1.0/29".parse().unwrap());
+        let from_start = space.take_from_start().unwrap();
+        let taken: Vec<_> = (0..4)
+            .map(|_| space.take_from_middle().unwrap().to_string())
+            .collect();
+        assert_eq!(from_start.to_string(), "10.10.1.2");
+        assert_eq!(taken, ["10.10.1.4", "10.10.1.5", "10.10.1.6", "10.10.1.3"]);
+        assert_eq!(space.take_from_middle(), None);
+    }
 
     fn space(subnet: &str) -> Space {
         Space::new(subnet.parse().unwrap())
