@@ -171,6 +171,7 @@ fn firewall(desired: &Desired, facts: &Facts) -> Option<Firewall> {
         sources: desired.gateway_blocks.iter().copied().collect(),
         ports: largest_gap(&ports(desired)),
         mark: MARK_UNSOLICITED,
+        untracked: desired.data_path_port,
     })
 }
 

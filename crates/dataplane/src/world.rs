@@ -158,6 +158,9 @@ pub(crate) struct Firewall {
     pub(crate) ports: (u16, u16),
     /// The packet mark of what nobody asked for.
     pub(crate) mark: u32,
+    /// The UDP port of the tunnel, whose packets are kept out of connection tracking: NAT rules make
+    /// the kernel track all else.
+    pub(crate) untracked: u16,
 }
 
 /// The kernel programs, by their hooks.

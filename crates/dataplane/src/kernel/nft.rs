@@ -32,6 +32,9 @@ pub(crate) struct DroppingChain {
     pub(crate) name: String,
 }
 
+/// The priority of what comes before connection tracking (`NF_IP_PRI_RAW`).
+const RAW: i32 = -300;
+
 /// Replaces our table as a whole, in one transaction.
 pub(crate) fn replace(firewall: &Firewall) -> Result<(), NftError> {
     submit(&ruleset(firewall))
@@ -86,9 +89,23 @@ fn ruleset(firewall: &Firewall) -> Value {
         json!({"add": {"table": table}}),
         chain("postrouting", "nat", "postrouting", 100),
         chain("forward", "filter", "forward", 0),
+        chain("prerouting", "filter", "prerouting", RAW),
+        chain("output", "filter", "output", RAW),
     ];
+    // What a task sends to such a port elsewhere is masqueraded, and so has to be tracked.
+    let from_outside = interface("iifname", "!=", &firewall.gateways);
+    let tunnel = to_port(firewall.untracked);
+    let notrack = json!({"notrack": null});
+    commands.push(rule(
+        "prerouting",
+        vec![from_outside, tunnel.clone(), notrack.clone()],
+    ));
+    commands.push(rule("output", vec![tunnel, notrack]));
     for source in &firewall.sources {
-        let matches = [from(*source), interface("!=", &firewall.gateways)];
+        let matches = [
+            from(*source),
+            interface("oifname", "!=", &firewall.gateways),
+        ];
         let ported = json!({"match": {
             "op": "==", "left": {"meta": {"key": "l4proto"}}, "right": {"set": ["tcp", "udp"]},
         }});
@@ -107,7 +124,11 @@ fn ruleset(firewall: &Firewall) -> Value {
         "op": "in", "left": {"ct": {"key": "state"}}, "right": ["invalid", "new"],
     }});
     let mark = json!({"mangle": {"key": {"meta": {"key": "mark"}}, "value": firewall.mark}});
-    let expression = vec![interface("==", &firewall.gateways), unsolicited, mark];
+    let expression = vec![
+        interface("oifname", "==", &firewall.gateways),
+        unsolicited,
+        mark,
+    ];
     commands.push(rule("forward", expression));
     json!({"nftables": commands})
 }
@@ -121,10 +142,18 @@ fn from(source: IpNetwork) -> Value {
     }})
 }
 
-fn interface(operator: &str, prefix: &str) -> Value {
+fn to_port(port: u16) -> Value {
+    json!({"match": {
+        "op": "==",
+        "left": {"payload": {"protocol": "udp", "field": "dport"}},
+        "right": port,
+    }})
+}
+
+fn interface(key: &str, operator: &str, prefix: &str) -> Value {
     json!({"match": {
         "op": operator,
-        "left": {"meta": {"key": "oifname"}},
+        "left": {"meta": {"key": key}},
         "right": format!("{prefix}*"),
     }})
 }
@@ -136,8 +165,10 @@ fn read(table: &str, answer: &Value) -> Firewall {
         sources: BTreeSet::new(),
         ports: (0, 0),
         mark: 0,
+        untracked: 0,
     };
     let mut plain = BTreeSet::new();
+    let mut untracked = Vec::new();
     for rule in items(answer, "rule") {
         let expression = rule["expr"]
             .as_array()
@@ -150,6 +181,8 @@ fn read(table: &str, answer: &Value) -> Firewall {
                 firewall.sources.extend(source);
             } else if part.get("masquerade").is_some() {
                 plain.extend(source);
+            } else if part.get("notrack").is_some() {
+                untracked.extend(expression.iter().find_map(read_destination));
             } else if let Some(mark) = part["mangle"]["value"].as_u64() {
                 firewall.mark = u32::try_from(mark).unwrap_or_default();
                 firewall.gateways = expression.iter().find_map(read_prefix).unwrap_or_default();
@@ -158,6 +191,12 @@ fn read(table: &str, answer: &Value) -> Firewall {
     }
     // A source counts when both of its rules are there.
     firewall.sources.retain(|source| plain.contains(source));
+    // Likewise what comes and what goes.
+    if let [incoming, outgoing] = untracked[..]
+        && incoming == outgoing
+    {
+        firewall.untracked = incoming;
+    }
     firewall
 }
 
@@ -165,6 +204,12 @@ fn read_source(part: &Value) -> Option<IpNetwork> {
     let prefix = &part["match"]["right"]["prefix"];
     let length = u8::try_from(prefix["len"].as_u64()?).ok()?;
     IpNetwork::new(prefix["addr"].as_str()?.parse().ok()?, length).ok()
+}
+
+fn read_destination(part: &Value) -> Option<u16> {
+    let matched = &part["match"];
+    let port = matched["right"].as_u64()?;
+    (matched["left"]["payload"]["field"] == "dport").then(|| u16::try_from(port).ok())?
 }
 
 fn read_prefix(part: &Value) -> Option<String> {
