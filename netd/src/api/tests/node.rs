@@ -130,7 +130,7 @@ impl Node {
 fn state(dir: &Path) -> State {
     let file = dir.join("topology.toml");
     std::fs::write(&file, TOPOLOGY).unwrap();
-    let loaded = topology::load(&file).unwrap();
+    let loaded = topology::load(&file, None).unwrap();
     State {
         node: "n1".parse().unwrap(),
         since: SystemTime::now(),
