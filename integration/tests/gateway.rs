@@ -4,8 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use integration::lab::demo;
 use integration::lab::topology::{Port, Service, Topology};
 use integration::lab::{Family, Lab, Spec};
+use integration::load::{self, Mode, Plan};
 use integration::probe::{self, Transport};
 use integration::serve::PORT;
 use integration::{can_make_labs, command, netns, wait};
@@ -187,5 +189,35 @@ fn the_overlay_follows_the_mtu_of_the_underlay() -> Result<()> {
         .filter_map(|link| link["mtu"].as_u64())
         .collect();
     ensure!(mtus == [8950, 8950], "the task's MTUs are {mtus:?}");
+    lab.down()
+}
+
+#[test]
+fn the_tunnel_is_not_tracked() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = demo::up(Spec::new(&Spec::unique_name("raw"), 3))?;
+    let vip = demo::topology(&lab)
+        .vip("web", Family::V4)
+        .context("a VIP")?;
+    let plan = Plan::new(Mode::Crr, SocketAddr::new(vip, 80));
+    let running = netns::inside(&lab.namespace(demo::PROBE), || load::start(&plan))?;
+    wait::until(Duration::from_secs(20), "200 connections", || {
+        running.operations() >= 200
+    })?;
+    running.stop()?;
+    for node in ["n1", "n2"] {
+        let entries = netns::inside(&lab.namespace(node), || {
+            std::fs::read_to_string("/proc/thread-self/net/stat/nf_conntrack")
+        })??;
+        // One line for each CPU, the first field the entries of all, in hexadecimal.
+        let first = entries
+            .lines()
+            .nth(1)
+            .and_then(|line| line.split_whitespace().next());
+        let count = u64::from_str_radix(first.context("a line")?, 16)?;
+        ensure!(count < 50, "{node} tracks {count} connections");
+    }
     lab.down()
 }
