@@ -4,6 +4,7 @@
 //! something changes with every packet, from the agent's live answers. Nothing here is kept between
 //! two requests, and no request changes anything.
 
+mod digest;
 mod drops;
 mod endpoint;
 mod flow;

@@ -6,6 +6,11 @@ use crate::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct DropCount {
+    /// The reason's number in the kernel, in decimal digits.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The reason's name.
+    pub name: String,
     /// The reason's name, lowercase words joined by hyphens.
     pub reason: String,
     /// Packets dropped since the programs were loaded, on all CPUs.

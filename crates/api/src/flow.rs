@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Flow {
+    /// Sixteen hexadecimal digits, the same as long as the flow lives; on another node it has
+    /// another one.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The service's name; empty when it no longer exists.
+    pub name: String,
     /// Name of the network in which client and backend meet, `ingress` for clients from outside;
     /// its number when it no longer exists.
     pub network: String,

@@ -6,6 +6,11 @@ use crate::Protocol;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Port {
+    /// Port and protocol, unique in the cluster: `8080/tcp`.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// The service's name; a service may have several ports.
+    pub name: String,
     /// The service's name.
     pub service: String,
     /// What the client dials.

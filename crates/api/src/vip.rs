@@ -11,7 +11,9 @@ pub struct Vip {
     /// Eight hexadecimal digits: the service's number in the kernel.
     #[serde(rename = "ID")]
     pub id: String,
-    /// The service's name, unique in the cluster.
+    /// The service's name, unique in the cluster: a VIP has no other.
+    pub name: String,
+    /// The service's name.
     pub service: String,
     /// The network's name.
     pub network: String,

@@ -39,6 +39,8 @@ impl Filter {
 impl Shown for DropCount {
     fn example() -> Self {
         Self {
+            id: "17".to_owned(),
+            name: "no-backend".to_owned(),
             reason: "no-backend".to_owned(),
             count: 1,
             description: "The service has no backend; the client was told.".to_owned(),

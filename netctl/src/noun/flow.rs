@@ -92,6 +92,8 @@ impl Shown for Flow {
     fn example() -> Self {
         let place = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 80);
         Self {
+            id: "0123456789abcdef".to_owned(),
+            name: "web".to_owned(),
             network: "app".to_owned(),
             protocol: "tcp".to_owned(),
             client: place,

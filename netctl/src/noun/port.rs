@@ -29,6 +29,8 @@ impl Filter {
 impl Shown for Port {
     fn example() -> Self {
         Self {
+            id: "8080/tcp".to_owned(),
+            name: "web".to_owned(),
             service: "web".to_owned(),
             port: 8080,
             target: 8080,
@@ -54,7 +56,7 @@ impl Row for Port {
 
     fn cells(&self, _width: Width) -> Vec<String> {
         vec![
-            self.reference(),
+            self.id.clone(),
             self.service.clone(),
             self.target.to_string(),
             self.algorithm.clone(),
@@ -65,6 +67,6 @@ impl Row for Port {
     }
 
     fn reference(&self) -> String {
-        format!("{}/{}", self.port, self.protocol)
+        self.id.clone()
     }
 }

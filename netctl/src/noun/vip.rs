@@ -29,6 +29,7 @@ impl Shown for Vip {
     fn example() -> Self {
         Self {
             id: "0badcafe".to_owned(),
+            name: "web".to_owned(),
             service: "web".to_owned(),
             network: "app".to_owned(),
             addresses: vec![Ipv4Addr::new(10, 0, 1, 2).into()],

@@ -1,5 +1,5 @@
 use super::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use api::{DropCount, Endpoint, Flow, Network, NetworkDetail, Port, Status, Vip};
 use clap::Parser;
@@ -23,6 +23,24 @@ async fn every_noun_has_its_list() {
     for (line, start) in cases {
         let text = netd.ask(line).await.unwrap();
         assert!(text.starts_with(start), "{line}:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn everything_listed_has_id_and_name() {
+    let netd = Netd::start();
+    for (noun, expected) in [
+        ("network", "ID     NAME\n4097   app\n"),
+        ("endpoint", "ID             NAME\n0123456789ab   web-1\n"),
+        ("vip", "ID         NAME\n0badcafe   web\n"),
+        ("port", "ID         NAME\n8080/tcp   web\n"),
+        ("flow", "ID                 NAME\n0123456789abcdef   web\n"),
+        ("drop", "ID   NAME\n17   no-backend\n"),
+    ] {
+        let words = [noun, "ls", "--format", r"table {{.ID}}\t{{.Name}}"];
+        let mut out = Vec::new();
+        run(request(&netd.socket(), words), &mut out).await.unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{noun}");
     }
 }
 
@@ -101,7 +119,7 @@ async fn a_misspelt_reason_is_no_empty_list() {
 
 #[tokio::test]
 async fn completion_asks_nobody() {
-    let request = request(Path::new("/nowhere"), "completion bash");
+    let request = request(Path::new("/nowhere"), ["completion", "bash"]);
     let mut out = Vec::new();
     run(request, &mut out).await.unwrap();
     assert!(String::from_utf8(out).unwrap().contains("netctl"));
@@ -125,8 +143,12 @@ impl Netd {
         Self { dir }
     }
 
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("netd.sock")
+    }
+
     fn request(&self, line: &str) -> Request {
-        request(&self.dir.path().join("netd.sock"), line)
+        request(&self.socket(), line.split(' '))
     }
 
     async fn ask(&self, line: &str) -> Result<String, Failure> {
@@ -136,9 +158,9 @@ impl Netd {
     }
 }
 
-fn request(socket: &Path, line: &str) -> Request {
+fn request<'a>(socket: &'a Path, line: impl IntoIterator<Item = &'a str>) -> Request {
     let words = ["netctl", "--socket", socket.to_str().unwrap()];
-    let args = Args::try_parse_from(words.into_iter().chain(line.split(' '))).unwrap();
+    let args = Args::try_parse_from(words.into_iter().chain(line)).unwrap();
     Request::new(args, |_| None).unwrap()
 }
 

@@ -144,6 +144,7 @@ fn dropped(drop: &dataplane::Drop, now: SystemTime) -> Drop {
         length: sample.length,
     };
     Drop {
+        number: drop.reason as u32,
         reason: drop.reason.name(),
         description: drop.reason.description(),
         count: drop.count,

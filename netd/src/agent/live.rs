@@ -145,6 +145,8 @@ pub(crate) struct Transfer {
 /// A reason for which packets are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Drop {
+    /// Its number.
+    pub(crate) number: u32,
     /// Its name: `no-backend`.
     pub(crate) reason: &'static str,
     /// What it means.

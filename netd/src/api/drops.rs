@@ -17,6 +17,8 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<DropCou
 
 fn count(names: &Names<'_>, drop: &agent::Drop) -> DropCount {
     DropCount {
+        id: drop.number.to_string(),
+        name: drop.reason.to_owned(),
         reason: drop.reason.to_owned(),
         count: drop.count,
         description: drop.description.to_owned(),

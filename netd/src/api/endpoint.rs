@@ -5,6 +5,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use model::EndpointName;
 
+use super::digest::digest;
 use super::lookup::{Named, find};
 use super::refusal::Refusal;
 use super::snapshot::{Snapshot, values};
@@ -86,16 +87,7 @@ fn services(snapshot: &Snapshot) -> BTreeMap<&EndpointName, Vec<String>> {
     services
 }
 
-/// Twelve hexadecimal digits, the same on every node: FNV-1a of the name, its bits mixed so that
-/// similar names differ from the first digit on (murmur3's finalizer).
+/// Twelve hexadecimal digits, the same on every node.
 fn id(name: &EndpointName) -> String {
-    let hash = name
-        .as_str()
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    format!("{:012x}", (mixed ^ (mixed >> 33)) >> 16)
+    format!("{:012x}", digest(name.as_str()) >> 16)
 }

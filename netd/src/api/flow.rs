@@ -1,9 +1,11 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::{Flow, FlowState, Transfer};
 use axum::Json;
 use axum::extract::State;
 
+use super::digest::digest;
 use super::names::{Names, protocol};
 use super::refusal::Refusal;
 use crate::agent::{self, Direction, Handle};
@@ -18,14 +20,17 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Flow>>,
 
 fn flow(names: &Names<'_>, flow: &agent::Flow) -> Flow {
     let dialled = flow.frontend.map(|frontend| frontend.port());
+    let service = names.service(flow.service, flow.backend);
     Flow {
+        id: id(flow),
+        name: service.clone(),
         network: names.network(flow.net),
         protocol: protocol(flow.protocol),
         client: flow.client,
         frontend: flow.frontend,
         // Where the packets travel on untranslated, only the backend's number is known.
         backend: flow.server.or_else(|| names.backend(flow.backend, dialled)),
-        service: names.service(flow.service, flow.backend),
+        service,
         state: state(flow.state),
         direction: match flow.direction {
             Direction::Local => "local".to_owned(),
@@ -43,6 +48,25 @@ fn flow(names: &Names<'_>, flow: &agent::Flow) -> Flow {
             reply: flow.reply.bytes,
         },
     }
+}
+
+/// Sixteen hexadecimal digits. Of the direction only what the flow keeps for life counts: where it
+/// goes is forgotten with its backend.
+fn id(flow: &agent::Flow) -> String {
+    let place = |place: Option<SocketAddr>| place.map_or_else(String::new, |it| it.to_string());
+    let direction = match flow.direction {
+        Direction::From(_) => "from",
+        Direction::Local | Direction::To(_) => "to",
+    };
+    let text = format!(
+        "{} {} {} {} {} {direction}",
+        flow.net,
+        flow.protocol,
+        flow.client,
+        place(flow.frontend),
+        place(flow.server)
+    );
+    format!("{:016x}", digest(&text))
 }
 
 const fn state(state: agent::FlowState) -> FlowState {

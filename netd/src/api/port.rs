@@ -19,11 +19,14 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
         for published in &service.published {
             let mapping = published.mapping;
             let key = (mapping.port.get(), mapping.protocol.number());
+            let protocol = wire_protocol(mapping.protocol);
             ports.push(Port {
+                id: format!("{}/{protocol}", mapping.port.get()),
+                name: name.to_string(),
                 service: name.to_string(),
                 port: mapping.port.get(),
                 target: mapping.target.get(),
-                protocol: wire_protocol(mapping.protocol),
+                protocol,
                 algorithm: published.algorithm.to_string(),
                 mode: PortMode::Ingress,
                 backends: backends(topology, service, mapping),

@@ -2,6 +2,7 @@
 
 mod node;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use api::{ClientError, FlowState, NodeState};
@@ -116,6 +117,7 @@ async fn endpoints_say_where_they_are() {
 async fn vips_have_each_backend_once_with_its_connections() {
     let node = Node::start(Kernel::Answers);
     let vip = node.client.vip("web").await.unwrap();
+    assert_eq!((vip.name.as_str(), vip.service.as_str()), ("web", "web"));
     assert_eq!(vip.addresses, [ip("10.0.1.2"), ip("fd00:1::2")]);
     assert_eq!((vip.ports[0].port, vip.ports[0].target), (80, 8080));
     let backends: Vec<_> = vip
@@ -160,6 +162,10 @@ async fn published_ports_count_what_is_open() {
     let ports = node.client.ports().await.unwrap();
     assert_eq!(ports.len(), 1);
     assert_eq!(
+        (ports[0].id.as_str(), ports[0].name.as_str()),
+        ("8080/tcp", "web")
+    );
+    assert_eq!(
         (
             ports[0].service.as_str(),
             ports[0].port,
@@ -185,7 +191,10 @@ async fn flows_have_names_for_numbers() {
         (mesh.network.as_str(), mesh.service.as_str()),
         ("ingress", "web")
     );
-    assert_eq!(mesh.direction, "to:n2");
+    assert_eq!(
+        (mesh.name.as_str(), mesh.direction.as_str()),
+        ("web", "to:n2")
+    );
     let ingress = node.client.endpoint("web-2").await.unwrap().ingress[0];
     assert_eq!(
         mesh.backend,
@@ -206,10 +215,26 @@ async fn flows_have_names_for_numbers() {
 }
 
 #[tokio::test]
+async fn a_flow_keeps_its_id_while_it_lives() {
+    let node = Node::start(Kernel::Answers);
+    let ids = |flows: Vec<api::Flow>| flows.into_iter().map(|it| it.id).collect::<Vec<_>>();
+    let before = ids(node.client.flows().await.unwrap());
+    assert!(before.iter().all(|id| id.len() == 16), "{before:?}");
+    let distinct: BTreeSet<_> = before.iter().collect();
+    assert_eq!(distinct.len(), 3, "{before:?}");
+    node.change(|state| state.topology = None);
+    assert_eq!(ids(node.client.flows().await.unwrap()), before);
+}
+
+#[tokio::test]
 async fn drops_have_their_last_sample() {
     let node = Node::start(Kernel::Answers);
     let drops = node.client.drops().await.unwrap();
     assert_eq!((drops[0].reason.as_str(), drops[0].count), ("no-port", 7));
+    assert_eq!(
+        (drops[0].id.as_str(), drops[0].name.as_str()),
+        ("18", "no-port")
+    );
     let sample = drops[0].last_sample.as_ref().unwrap();
     assert_eq!(
         (sample.network.as_str(), sample.protocol.as_str()),

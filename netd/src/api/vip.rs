@@ -33,7 +33,7 @@ impl Named for Vip {
     }
 
     fn name(&self) -> &str {
-        &self.service
+        &self.name
     }
 }
 
@@ -54,6 +54,7 @@ fn vip(topology: &Topology, loads: &Loads, name: &ServiceName, service: &Service
     });
     Vip {
         id: service_id(service.id),
+        name: name.to_string(),
         service: name.to_string(),
         network: service.network.to_string(),
         addresses: values(&service.vips),

@@ -72,7 +72,10 @@ async fn an_answer_of_another_shape_is_malformed() {
 #[tokio::test]
 async fn lists_are_read() {
     let dir = TempDir::new().unwrap();
-    let body = r#"[{"Reason":"no-flow","Count":3,"Description":"x.","LastSample":null}]"#;
+    let body = concat!(
+        r#"[{"ID":"9","Name":"no-flow","Reason":"no-flow","Count":3,"#,
+        r#""Description":"x.","LastSample":null}]"#,
+    );
     serve(&dir, &answer("200 OK", body));
     let drops = client(&dir).drops().await.unwrap();
     assert_eq!((drops[0].reason.as_str(), drops[0].count), ("no-flow", 3));

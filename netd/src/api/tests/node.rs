@@ -240,7 +240,8 @@ fn drops() -> Vec<Drop> {
         destination: Some(place("10.0.1.2:0")),
         length: 74,
     };
-    let drop = |reason, count, last| Drop {
+    let drop = |number, reason, count, last| Drop {
+        number,
         reason,
         description: "Something.",
         count,
@@ -252,9 +253,9 @@ fn drops() -> Vec<Drop> {
         ..sample.clone()
     };
     vec![
-        drop("no-port", 7, Some(sample)),
-        drop("no-flow", 0, None),
-        drop("multicast", 0, Some(out)),
+        drop(18, "no-port", 7, Some(sample)),
+        drop(19, "no-flow", 0, None),
+        drop(5, "multicast", 0, Some(out)),
     ]
 }
 
