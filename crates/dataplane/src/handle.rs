@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use abi::hash::murmur3_32;
 
@@ -80,7 +80,8 @@ pub struct Dataplane {
     pub(crate) programs: Programs,
     pub(crate) maps: Maps,
     pub(crate) samples: Samples,
-    pub(crate) last_samples: BTreeMap<abi::DropReason, abi::DropSample>,
+    /// The last sample of each reason, and when its packet was dropped by the wall clock.
+    pub(crate) last_samples: BTreeMap<abi::DropReason, (abi::DropSample, SystemTime)>,
     record: Record,
     settled: bool,
     _lock: Lock,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use abi::{
     Address, DropReason, DropSample, FlowKey, FlowState, Load, NetId, Seen, Side, TransferCount,
@@ -69,8 +69,8 @@ pub struct Drop {
 /// A dropped packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// How long ago it was dropped.
-    pub age: Duration,
+    /// When it was dropped.
+    pub time: SystemTime,
     /// The interface on whose hook it was dropped; `None` when that is gone.
     pub interface: Option<String>,
     /// The network, as far as it was known.
@@ -117,7 +117,6 @@ impl Dataplane {
     /// When the kernel refuses.
     pub fn drops(&mut self) -> Result<Vec<Drop>, ReadError> {
         self.take_samples();
-        let now = now_ns();
         let mut drops = Vec::with_capacity(DropReason::COUNT);
         for reason in DropReason::ALL {
             let cpus = self.maps.drops.get(*reason as u32).map_err(failure)?;
@@ -127,7 +126,7 @@ impl Dataplane {
                 last: self
                     .last_samples
                     .get(reason)
-                    .map(|sample| describe_sample(sample, now)),
+                    .map(|(sample, time)| describe_sample(sample, *time)),
             });
         }
         Ok(drops)
@@ -152,9 +151,13 @@ impl Dataplane {
     }
 
     fn take_samples(&mut self) {
+        // The wall clock may be set, so it is asked once for each sample, and soon.
+        let (now, wall) = (now_ns(), SystemTime::now());
         for sample in self.samples.take::<DropSample>() {
             if let Some(reason) = DropReason::from_u32(sample.reason) {
-                self.last_samples.insert(reason, sample);
+                let age = Duration::from_nanos(now.saturating_sub(sample.time_ns));
+                let time = wall.checked_sub(age).unwrap_or(wall);
+                self.last_samples.insert(reason, (sample, time));
             }
         }
     }
@@ -212,10 +215,10 @@ fn describe(
     }
 }
 
-fn describe_sample(sample: &DropSample, now: u64) -> Sample {
+fn describe_sample(sample: &DropSample, time: SystemTime) -> Sample {
     let end = |address: Address, port| (!address.is_unspecified()).then(|| socket(address, port));
     Sample {
-        age: Duration::from_nanos(now.saturating_sub(sample.time_ns)),
+        time,
         interface: link_name(sample.ifindex),
         net: (sample.net != NetId(0)).then_some(sample.net),
         protocol: u8::try_from(sample.protocol).unwrap_or(0),

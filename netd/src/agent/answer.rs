@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::time::SystemTime;
 
 use dataplane::{Dataplane, NetId, Status, mac_of};
 use model::Topology;
@@ -31,12 +30,8 @@ pub(super) fn answer(
                 .map(|flows| flows.iter().map(flow).collect()),
         ),
         Question::Drops(to) => {
-            let now = SystemTime::now();
             let all = dataplane.drops();
-            send(
-                to,
-                all.map(|all| all.iter().map(|it| dropped(it, now)).collect()),
-            );
+            send(to, all.map(|all| all.iter().map(dropped).collect()));
         }
         Question::Loads(to) => {
             let load = |(id, load): (u32, _)| (id, backend_load(&load));
@@ -133,9 +128,9 @@ fn flow_state(state: dataplane::FlowState, protocol: u8) -> FlowState {
     }
 }
 
-fn dropped(drop: &dataplane::Drop, now: SystemTime) -> Drop {
+fn dropped(drop: &dataplane::Drop) -> Drop {
     let sample = |sample: &dataplane::Sample| Sample {
-        time: now.checked_sub(sample.age).unwrap_or(now),
+        time: sample.time,
         interface: sample.interface.clone().unwrap_or_default(),
         net: sample.net.map_or(0, |net| net.0),
         protocol: sample.protocol,
