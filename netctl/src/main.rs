@@ -15,13 +15,14 @@ mod request;
 mod run;
 mod watch;
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::Args;
 use failure::Failure;
+use output::Width;
 use request::Request;
 
 fn main() -> ExitCode {
@@ -38,7 +39,13 @@ fn main() -> ExitCode {
 }
 
 fn execute(args: Args) -> Result<(), Failure> {
-    let request = Request::new(args, |name| std::env::var_os(name)).map_err(Failure::Usage)?;
+    let width = if io::stdout().is_terminal() {
+        Width::Short
+    } else {
+        Width::Full
+    };
+    let request =
+        Request::new(args, |name| std::env::var_os(name), width).map_err(Failure::Usage)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

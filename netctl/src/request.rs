@@ -62,10 +62,12 @@ pub(crate) enum Named {
 }
 
 impl Request {
-    /// Reads what was typed, with these variables of the environment for what was not.
+    /// Reads what was typed, with these variables of the environment for what was not. `width` is
+    /// how long the sentences of a list may be unless all of them is asked for.
     pub(crate) fn new(
         args: Args,
         variable: impl Fn(&str) -> Option<OsString>,
+        width: Width,
     ) -> Result<Self, TemplateError> {
         let socket = args
             .socket
@@ -80,7 +82,7 @@ impl Request {
                 Question::List(List::Ports(filter), list.read()?)
             }
             Noun::Flow(verb) => flows(verb)?,
-            Noun::Drop(verb) => dropped(verb)?,
+            Noun::Drop(verb) => dropped(verb, width)?,
             Noun::Completion { shell } => Question::Completion(shell),
         };
         Ok(Self { socket, question })
@@ -127,13 +129,16 @@ fn flows(verb: FlowVerb) -> Result<Question, TemplateError> {
     })
 }
 
-fn dropped(verb: DropVerb) -> Result<Question, TemplateError> {
+fn dropped(verb: DropVerb, width: Width) -> Result<Question, TemplateError> {
     let DropVerb::Ls {
         filter,
         list,
         watch,
     } = verb;
-    let style = list.read()?;
+    let mut style = list.read()?;
+    if width == Width::Full {
+        style.width = width;
+    }
     Ok(if watch {
         Question::WatchDrops(filter, style)
     } else {
@@ -213,13 +218,32 @@ mod tests {
     #[test]
     fn a_template_that_is_none_is_refused_before_anything_is_asked() {
         let args = Args::try_parse_from(["netctl", "vip", "ls", "--format", "{{.ID"]).unwrap();
-        assert!(Request::new(args, |_| None).is_err());
+        assert!(Request::new(args, |_| None, Width::Short).is_err());
+    }
+
+    #[test]
+    fn drops_are_cut_on_terminals_only() {
+        let width = |line: &str, width| {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            let question = Request::new(args, |_| None, width).unwrap().question;
+            let (Question::List(_, style) | Question::WatchDrops(_, style)) = question else {
+                panic!("{line}: {question:?}");
+            };
+            style.width
+        };
+        assert_eq!(width("netctl drop ls", Width::Short), Width::Short);
+        assert_eq!(width("netctl drop ls", Width::Full), Width::Full);
+        assert_eq!(width("netctl drop ls --watch", Width::Full), Width::Full);
+        assert_eq!(
+            width("netctl drop ls --no-trunc", Width::Short),
+            Width::Full
+        );
     }
 
     fn socket(typed: &[&str], variable: impl Fn(&str) -> Option<OsString>) -> String {
         let words = ["netctl", "status"].iter().chain(typed);
         let args = Args::try_parse_from(words).unwrap();
-        let request = Request::new(args, variable).unwrap();
+        let request = Request::new(args, variable, Width::Short).unwrap();
         request.socket.into_os_string().into_string().unwrap()
     }
 }

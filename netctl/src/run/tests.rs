@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::output::Width;
+
 #[tokio::test]
 async fn every_noun_has_its_list() {
     let netd = Netd::start();
@@ -161,7 +163,7 @@ impl Netd {
 fn request<'a>(socket: &'a Path, line: impl IntoIterator<Item = &'a str>) -> Request {
     let words = ["netctl", "--socket", socket.to_str().unwrap()];
     let args = Args::try_parse_from(words.into_iter().chain(line)).unwrap();
-    Request::new(args, |_| None).unwrap()
+    Request::new(args, |_| None, Width::Short).unwrap()
 }
 
 async fn answer(mut stream: UnixStream) {
