@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use super::{Lab, PATIENCE};
+use super::{Lab, NodeEntry, PATIENCE};
 use crate::process::Process;
 use crate::{api, binaries};
 
@@ -54,11 +54,7 @@ impl Lab {
         if self.is_running(node) {
             bail!("the netd of {node} is running");
         }
-        let entry = self
-            .record
-            .document
-            .node(node)
-            .with_context(|| format!("no node {node}"))?;
+        let entry = self.entry(node)?;
         let (namespace, socket) = (entry.namespace.clone(), entry.socket.clone());
         fs::create_dir_all(&entry.data_dir).context("make the state directory")?;
         let mut args = self.identity(node)?;
@@ -109,8 +105,9 @@ impl Lab {
     /// The process of a node's netd.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When there is no such node, or it does not run.
     pub fn daemon(&self, node: &str) -> Result<Process> {
+        self.entry(node)?;
         let process = self
             .record
             .daemons
@@ -202,15 +199,16 @@ impl Lab {
 
     /// The arguments that say which netd on this machine is meant.
     pub(super) fn identity(&self, node: &str) -> Result<Vec<String>> {
-        let entry = self
-            .record
-            .document
-            .node(node)
-            .with_context(|| format!("no node {node}"))?;
+        let entry = self.entry(node)?;
         let state = entry.data_dir.display().to_string();
         Ok(["--instance", &entry.namespace, "--state-dir", &state]
             .map(ToOwned::to_owned)
             .to_vec())
+    }
+
+    fn entry(&self, node: &str) -> Result<&NodeEntry> {
+        let entry = self.record.document.node(node);
+        entry.with_context(|| format!("there is no node {node} in the lab {}", self.name()))
     }
 
     fn wait_ready(&self, node: &str) -> Result<()> {
