@@ -186,7 +186,8 @@ fn tunnel(link: &Link) -> Tunnel {
     }
 }
 
-/// Finds the other end of a pair; `None` when it is not where it should be.
+/// Finds the other end of a pair; `None` when it is not where it should be, or, of a pair that is not
+/// wanted, when it is in no namespace that is looked into.
 fn pair(
     link: &Link,
     name: &LinkName,
@@ -194,23 +195,22 @@ fn pair(
     node: &Node,
     inside: &BTreeMap<PathBuf, Inside>,
 ) -> Result<Option<Pair>, SysctlError> {
-    let Some(wanted) = wanted.pairs.get(name) else {
-        return Ok(None);
-    };
-    let Some(inside) = inside.get(&wanted.namespace) else {
-        return Ok(None);
-    };
+    let wanted = wanted.pairs.get(name);
     let is_peer = |other: &&Link| {
         other.kind == Kind::Veth && link.peer == Some(other.index) && other.peer == Some(link.index)
     };
-    let Some(peer) = inside.links.iter().find(is_peer) else {
-        return Ok(None);
-    };
-    let Some(interface) = LinkName::new(&peer.name) else {
+    let mut places = inside
+        .iter()
+        .filter(|(path, _)| wanted.is_none_or(|wanted| wanted.namespace == **path));
+    let found = places.find_map(|(path, inside)| {
+        let peer = inside.links.iter().find(is_peer)?;
+        Some((path, inside, peer, LinkName::new(&peer.name)?))
+    });
+    let Some((namespace, inside, peer, interface)) = found else {
         return Ok(None);
     };
     let mut near = node.end(link);
-    for key in wanted.node.sysctls.keys() {
+    for key in wanted.into_iter().flat_map(|pair| pair.node.sysctls.keys()) {
         near.sysctls
             .extend(sysctl::read(&end_sysctl(name, key))?.map(|value| (*key, value)));
     }
@@ -221,9 +221,8 @@ fn pair(
         .filter(|((link, _), _)| *link == interface)
         .map(|((_, key), value)| (*key, value.clone()))
         .collect();
-    let namespace = wanted.namespace.clone();
     Ok(Some(Pair {
-        namespace,
+        namespace: namespace.clone(),
         interface,
         node: near,
         task: far,

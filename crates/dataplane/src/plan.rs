@@ -164,7 +164,7 @@ pub(crate) enum EndChange {
 /// # Errors
 /// When the tables have no room.
 pub(crate) fn plan(wanted: &World, observed: &Observed) -> Result<Vec<Change>, Problem> {
-    let observed = observed.without(&links::remade(wanted, observed));
+    let observed = observed.without(&links::replaced(wanted, observed));
     let links = links::plan(wanted, &observed);
     let tables = tables::plan(&wanted.tables, &observed)?;
     let mut changes = links.before;

@@ -1,6 +1,7 @@
 //! Interfaces, namespaces, settings, the firewall and the hooks.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::{Change, EndChange, EndRef, Observed, Side};
 use crate::lower::FORWARDING_V6;
@@ -83,37 +84,52 @@ fn tunnel(wanted: &World, present: &World, steps: &mut Steps) {
     }
 }
 
-/// The interfaces that exist and have to be made again, under the same name.
-pub(super) fn remade(wanted: &World, observed: &Observed) -> BTreeSet<LinkName> {
-    let mut remade: BTreeSet<LinkName> = observed.broken.iter().cloned().collect();
+/// The interfaces that exist and go before new ones are made.
+pub(super) fn replaced(wanted: &World, observed: &Observed) -> BTreeSet<LinkName> {
+    let mut replaced: BTreeSet<LinkName> = observed.broken.iter().cloned().collect();
     let present = &observed.world;
-    for (name, pair) in &wanted.pairs {
-        if present
-            .pairs
-            .get(name)
-            .is_some_and(|old| !same_pair(pair, old))
-        {
-            remade.insert(name.clone());
-        }
-    }
+    replaced.extend(replaced_pairs(wanted, present).cloned());
     if let (Some((name, wanted)), Some((old, present))) = (&wanted.tunnel, &present.tunnel)
         && (name != old || !wanted.is_same_device(*present))
     {
-        remade.insert(old.clone());
+        replaced.insert(old.clone());
     }
-    remade
+    replaced
+}
+
+/// The pairs to be made again under the same name, and those that are in the way: another one wants
+/// the name of their task's end.
+fn replaced_pairs<'a>(wanted: &World, present: &'a World) -> impl Iterator<Item = &'a LinkName> {
+    let task_ends: BTreeSet<_> = wanted.pairs.values().map(task_end).collect();
+    let is_replaced = move |(name, old): &(&LinkName, &Pair)| match wanted.pairs.get(*name) {
+        Some(pair) => !same_pair(pair, old),
+        None => task_ends.contains(&task_end(old)),
+    };
+    present
+        .pairs
+        .iter()
+        .filter(is_replaced)
+        .map(|(name, _)| name)
 }
 
 fn pairs(wanted: &World, observed: &Observed, steps: &mut Steps) {
     let present = &observed.world.pairs;
+    let broken = &observed.broken;
+    let delete = |name: &LinkName| Change::DeleteLink { name: name.clone() };
+    let replaced: BTreeSet<&LinkName> = replaced_pairs(wanted, &observed.world)
+        .chain(
+            broken
+                .iter()
+                .filter(|name| wanted.pairs.contains_key(*name)),
+        )
+        .collect();
+    // A namespace has each name once: all that go make room before any is made.
+    steps.before.extend(replaced.iter().copied().map(delete));
     for (name, pair) in &wanted.pairs {
         let old = present.get(name).filter(|old| same_pair(pair, old));
         if let Some(old) = old {
             configure(name, pair, old, steps);
             continue;
-        }
-        if present.contains_key(name) || observed.broken.contains(name) {
-            steps.before.push(Change::DeleteLink { name: name.clone() });
         }
         steps.before.push(Change::CreatePair {
             name: name.clone(),
@@ -121,19 +137,20 @@ fn pairs(wanted: &World, observed: &Observed, steps: &mut Steps) {
         });
         configure(name, pair, &bare(pair), steps);
     }
-    let gone = present.keys().chain(&observed.broken);
+    let gone = present.keys().chain(broken);
     let gone: BTreeSet<&LinkName> = gone
-        .filter(|name| !wanted.pairs.contains_key(*name))
+        .filter(|name| !wanted.pairs.contains_key(*name) && !replaced.contains(name))
         .collect();
-    steps.removal.extend(
-        gone.into_iter()
-            .map(|name| Change::DeleteLink { name: name.clone() }),
-    );
+    steps.removal.extend(gone.into_iter().map(delete));
 }
 
 /// Whether `old` can be brought to `wanted` without being made again.
 fn same_pair(wanted: &Pair, old: &Pair) -> bool {
-    wanted.namespace == old.namespace && wanted.interface == old.interface
+    task_end(wanted) == task_end(old)
+}
+
+fn task_end(pair: &Pair) -> (&Path, &LinkName) {
+    (&pair.namespace, &pair.interface)
 }
 
 /// A pair as it is when it has just been made.

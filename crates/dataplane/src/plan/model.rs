@@ -209,6 +209,13 @@ impl Model {
             Change::SetTunnelUp { .. } => self.world.tunnel.as_mut().unwrap().1.up = true,
             Change::CreatePair { name, pair } => {
                 self.add_link(name);
+                let task_end = |pair: &Pair| (pair.namespace.clone(), pair.interface.clone());
+                let mut others = self.world.pairs.values();
+                assert!(
+                    others.all(|other| task_end(other) != task_end(pair)),
+                    "{} exists in the namespace",
+                    pair.interface
+                );
                 self.world.pairs.insert(name.clone(), bare(pair));
             }
             Change::DeleteLink { name } => {

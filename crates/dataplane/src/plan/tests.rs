@@ -167,7 +167,7 @@ fn add_task(desired: &mut Desired, task: &Task) {
         desired.attachments.insert(name.clone(), attachment);
         if task.gateway {
             let gateway = Gateway {
-                interface: "eth7".to_owned(),
+                interface: format!("eth{}", 1 - task.interface),
                 addresses: vec![v4(172, 30, 1 + task.interface, task.number)],
                 ingress: if task.publishes {
                     vec![ingress]
@@ -208,6 +208,10 @@ fn add_task(desired: &mut Desired, task: &Task) {
 }
 
 fn wanted(case: &Case, model: &Model) -> World {
+    lowered(&desired(case), case, model)
+}
+
+fn lowered(desired: &Desired, case: &Case, model: &Model) -> World {
     let mut uplinks = BTreeMap::new();
     for number in 0..case.uplinks {
         let address = v4(192, 0, 2 + number, 1);
@@ -226,7 +230,7 @@ fn wanted(case: &Case, model: &Model) -> World {
         reserved_ports: "1000".to_owned(),
         forwarded_v6: Some(false),
     };
-    lower(&desired(case), &facts).unwrap()
+    lower(desired, &facts).unwrap()
 }
 
 fn node() -> Model {
@@ -236,14 +240,18 @@ fn node() -> Model {
 /// Applies a case and checks that it is reached, and that nothing is left to do.
 fn reach(model: &mut Model, case: &Case) {
     let wanted = wanted(case, model);
-    for change in plan(&wanted, &model.observe()).unwrap() {
+    reach_world(model, &wanted);
+}
+
+fn reach_world(model: &mut Model, wanted: &World) {
+    for change in plan(wanted, &model.observe()).unwrap() {
         model.apply(&change);
     }
     model.check_flows();
     model.begin_flows();
     let reached = model.observe();
-    assert_eq!(reached.world, wanted);
-    assert_eq!(plan(&wanted, &reached).unwrap(), []);
+    assert_eq!(&reached.world, wanted);
+    assert_eq!(plan(wanted, &reached).unwrap(), []);
 }
 
 proptest! {
@@ -313,6 +321,42 @@ fn full_array_of_picks_is_a_problem() {
     observed.quarantine.push(0..PICKS - 1000);
     let problem = plan(&wanted(&case, &model), &observed).unwrap_err();
     assert!(problem.message.contains("no room"), "{problem}");
+}
+
+#[test]
+fn second_network_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
+    let task = Task {
+        number: 1,
+        node: 0,
+        net: 0,
+        gateway: true,
+        publishes: true,
+        interface: 0,
+        weight: 1,
+    };
+    let case = Case {
+        tasks: vec![task],
+        algorithm: Algorithm::RoundRobin,
+        uplinks: 1,
+        mtu: 1500,
+        port: 4789,
+    };
+    let one = desired(&case);
+    let mut two = one.clone();
+    let namespace = one.attachments["web-1"].namespace.clone();
+    let second = Attachment {
+        interface: "eth1".to_owned(),
+        net: NetId(2),
+        ..one.attachments["web-1"].clone()
+    };
+    two.attachments.insert("web-1b".to_owned(), second);
+    let gateway = two.gateways.get_mut(&namespace).unwrap();
+    gateway.interface = "eth2".to_owned();
+    let mut model = node();
+    for desired in [&one, &two, &one] {
+        let wanted = lowered(desired, &case, &model);
+        reach_world(&mut model, &wanted);
+    }
 }
 
 #[test]

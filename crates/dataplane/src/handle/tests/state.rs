@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{desired, settings};
 use crate::kernel::testing::{Namespace, in_node, run};
-use crate::{Dataplane, ProblemCode};
+use crate::{Attachment, Dataplane, ProblemCode};
 
 #[test]
 fn state_is_reached_kept_and_removed() {
@@ -232,5 +232,26 @@ fn address_that_nobody_has_is_a_problem() {
         assert!(!error.changed);
         assert_eq!(error.problems.len(), 1);
         assert_eq!(error.problems[0].code, ProblemCode::Underlay);
+    });
+}
+
+#[test]
+fn second_attachment_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let task = Namespace::new();
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let one = desired(&[&task]);
+        let mut two = one.clone();
+        let second = Attachment {
+            interface: "eth1".to_owned(),
+            addresses: vec!["10.0.1.99/24".parse().unwrap()],
+            ..one.attachments["web-1"].clone()
+        };
+        two.attachments.insert("web-1b".to_owned(), second);
+        two.gateways.get_mut(task.path()).unwrap().interface = "eth2".to_owned();
+        for desired in [&one, &two, &one] {
+            dataplane.apply(desired).await.unwrap();
+            assert_eq!(dataplane.apply(desired).await.unwrap().changes, 0);
+        }
     });
 }
