@@ -14,8 +14,12 @@ use aya_ebpf::{
     programs::TcContext,
 };
 
+/// Ethernet, IPv4 and TCP.
+const HEAD_V4: u32 = 14 + 20 + 20;
 /// Ethernet, IPv6 and TCP.
-const HEAD: u32 = 14 + 40 + 20;
+const HEAD_V6: u32 = 14 + 40 + 20;
+/// EtherType of IPv6 as the kernel keeps it, in network byte order.
+const IPV6: u32 = abi::ethertype::IPV6.to_be() as u32;
 
 /// A packet under one run of a program.
 #[derive(Clone, Copy)]
@@ -63,6 +67,10 @@ impl Skb {
     field!(
         /// The packet mark.
         mark
+    );
+    field!(
+        /// The EtherType, in network byte order.
+        protocol
     );
 
     /// A word of the scratch area that a test run can set.
@@ -159,10 +167,17 @@ impl Skb {
         let data = unsafe { (*self.raw).data };
         // SAFETY: as above.
         let end = unsafe { (*self.raw).data_end };
-        if end - data < HEAD && self.len() > end - data {
+        // Asking for more than is needed costs a copy of every data packet: the stack keeps headers
+        // linear and nothing else.
+        let head = if self.protocol() == IPV6 {
+            HEAD_V6
+        } else {
+            HEAD_V4
+        };
+        if end - data < head && self.len() > end - data {
             // SAFETY: the helper checks the length; nothing points into the packet yet. When it fails
             // the headers are found to be truncated.
-            unsafe { bpf_skb_pull_data(self.raw, HEAD.min(self.len())) };
+            unsafe { bpf_skb_pull_data(self.raw, head.min(self.len())) };
         }
     }
 
