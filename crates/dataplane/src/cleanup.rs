@@ -1,7 +1,7 @@
 //! Removing everything that was ever made on this host, without knowing what was desired: by names
 //! and by the record alone. Errors are collected; nothing stops at one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::kernel::netlink::{Kind, Link, Netlink};
 use crate::kernel::netns::Netns;
 use crate::kernel::{nft, sysctl};
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::names::{self, LinkRole, Names};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::{self, Record};
@@ -37,32 +37,45 @@ pub struct Cleaned {
 }
 
 /// Removes devices, pins, firewall tables, routing rules in tasks' namespaces and recorded settings.
-/// While a process drives one of the instances, nothing is removed. Must be called inside a tokio
-/// runtime, in the node's network namespace.
+/// Nothing is removed of an instance that a process drives: that is a problem. Must be called inside
+/// a tokio runtime, in the node's network namespace.
 pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
     let mut work = Work {
         cleanup,
         cleaned: Cleaned::default(),
+        locks: BTreeMap::new(),
+        busy: Vec::new(),
     };
-    // Held to the end, so that nothing is made again meanwhile.
-    let _locks = work.lock();
+    work.lock();
     if !work.cleaned.problems.is_empty() {
         return work.cleaned;
     }
     work.links().await;
     work.pins();
     work.firewall();
-    for directory in work.state_directories() {
-        if record::exists(&directory) {
-            work.restore(&directory).await;
-        }
+    work.state().await;
+    for lock in std::mem::take(&mut work.locks).into_values() {
+        work.note(lock.remove());
     }
+    let met = work.busy.into_iter().filter(|busy| busy.is_met);
+    work.cleaned.problems.extend(met.map(|busy| busy.problem));
     work.cleaned
 }
 
 struct Work<'a> {
     cleanup: &'a Cleanup,
     cleaned: Cleaned,
+    /// Held to the end, so that nothing is made again meanwhile.
+    locks: BTreeMap<String, Lock>,
+    /// The instances that are driven by a process.
+    busy: Vec<Busy>,
+}
+
+struct Busy {
+    names: Names,
+    problem: Problem,
+    /// Whether something of it would have been removed.
+    is_met: bool,
 }
 
 impl Work<'_> {
@@ -87,18 +100,51 @@ impl Work<'_> {
     }
 
     /// Takes the lock of every instance concerned, as far as something is to be removed.
-    fn lock(&mut self) -> Vec<Lock> {
-        let mut locks = Vec::new();
-        if self.cleanup.dry_run {
-            return locks;
-        }
-        for directory in self.state_directories() {
-            match Lock::take_existing(&directory) {
-                Ok(lock) => locks.extend(lock),
+    fn lock(&mut self) {
+        let directory = Path::new(lock::DIRECTORY);
+        let known = lock::instances(directory);
+        for instance in self.instances(&known) {
+            if self.cleanup.dry_run && !known.contains(&instance) {
+                continue;
+            }
+            match Lock::instance(directory, &instance) {
+                Ok(lock) if !self.cleanup.dry_run => drop(self.locks.insert(instance, lock)),
+                Ok(_) => {}
+                Err(problem)
+                    if problem.code == ProblemCode::Busy && self.cleanup.instance.is_none() =>
+                {
+                    let names = Names::new(&instance);
+                    self.busy.push(Busy {
+                        names,
+                        problem,
+                        is_met: false,
+                    });
+                }
                 Err(problem) => self.cleaned.problems.push(problem),
             }
         }
-        locks
+    }
+
+    /// The instance, or every one whose name can be told; `known` are those with a lock. What drives
+    /// an instance has made its lock.
+    fn instances(&self, known: &BTreeSet<String>) -> BTreeSet<String> {
+        if let Some(instance) = &self.cleanup.instance {
+            return BTreeSet::from([instance.clone()]);
+        }
+        let pins = instances_below(&self.cleanup.bpffs);
+        let pins = pins
+            .iter()
+            .filter_map(|path| file_name(path)?.strip_prefix("netd-"));
+        let state = subdirectories(&self.cleanup.state);
+        let state = state.iter().filter(|directory| record::exists(directory));
+        let found = pins.chain(state.filter_map(|path| file_name(path)));
+        found.map(ToOwned::to_owned).chain(known.clone()).collect()
+    }
+
+    /// Whether something belongs to an instance that is driven by a process.
+    fn is_busy(&mut self, is_theirs: impl Fn(&Names) -> bool) -> bool {
+        let busy = self.busy.iter_mut().find(|busy| is_theirs(&busy.names));
+        busy.map(|busy| busy.is_met = true).is_some()
     }
 
     async fn links(&mut self) {
@@ -117,6 +163,9 @@ impl Work<'_> {
         };
         let is_ours = |link: &&Link| role(link).is_some_and(|role| is_made_for(role, link.kind));
         for link in links.iter().filter(is_ours) {
+            if self.is_busy(|names| names.role(&link.name).is_some()) {
+                continue;
+            }
             if self.announce(format!("interface {}", link.name)) {
                 match netlink.delete_link(link.index).await {
                     Err(error) if !error.is_missing() => self.refuse(&error),
@@ -129,6 +178,10 @@ impl Work<'_> {
     fn pins(&mut self) {
         let all = instances_below(&self.cleanup.bpffs);
         for directory in self.mine(all, |names| names.pin_root(&self.cleanup.bpffs)) {
+            let bpffs = &self.cleanup.bpffs;
+            if self.is_busy(|names| names.pin_root(bpffs) == directory) {
+                continue;
+            }
             if self.announce(format!("pins in {}", directory.display())) {
                 self.note(fs::remove_dir_all(&directory));
             }
@@ -145,6 +198,9 @@ impl Work<'_> {
             .filter(|table| table.starts_with("netd-"))
             .collect();
         for table in self.mine(all, Names::table) {
+            if self.is_busy(|names| names.table() == table) {
+                continue;
+            }
             if self.announce(format!("nftables table inet {table}")) {
                 self.note(nft::delete(&table));
             }
@@ -163,12 +219,41 @@ impl Work<'_> {
             .collect()
     }
 
-    fn state_directories(&self) -> Vec<PathBuf> {
-        let mut directories = vec![self.cleanup.state.clone()];
-        if self.cleanup.instance.is_none() {
-            directories.extend(subdirectories(&self.cleanup.state));
+    async fn state(&mut self) {
+        let own = self.cleanup.state.clone();
+        if record::exists(&own) || (self.cleanup.instance.is_some() && own.is_dir()) {
+            self.forget(&own).await;
         }
-        directories
+        if self.cleanup.instance.is_some() {
+            return;
+        }
+        for directory in subdirectories(&own) {
+            let name = file_name(&directory);
+            let is_held = name.is_some_and(|name| self.locks.contains_key(name));
+            if !is_held && !record::exists(&directory) {
+                continue;
+            }
+            if !self.is_busy(|names| Some(names.instance()) == name) {
+                self.forget(&directory).await;
+            }
+        }
+    }
+
+    /// Gives back what is recorded in a state directory, and removes it when nothing else is in it.
+    async fn forget(&mut self, directory: &Path) {
+        let _lock = match Lock::state(directory) {
+            Ok(lock) => lock,
+            Err(problem) => return self.cleaned.problems.push(problem),
+        };
+        self.restore(directory).await;
+        if !self.cleanup.dry_run {
+            match fs::remove_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    self.refuse(&error);
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 
     async fn restore(&mut self, directory: &Path) {
@@ -188,7 +273,6 @@ impl Work<'_> {
         if !self.cleanup.dry_run && !failed {
             let result = record.remove();
             self.note(result);
-            self.note(Lock::remove(directory));
         }
     }
 
@@ -255,12 +339,12 @@ fn is_made_for(role: LinkRole, kind: Kind) -> bool {
 }
 
 fn instances_below(bpffs: &Path) -> Vec<PathBuf> {
-    let is_ours = |path: &PathBuf| {
-        path.file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|n| n.starts_with("netd-"))
-    };
+    let is_ours = |path: &PathBuf| file_name(path).is_some_and(|name| name.starts_with("netd-"));
     subdirectories(bpffs).into_iter().filter(is_ours).collect()
+}
+
+fn file_name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
 }
 
 fn subdirectories(path: &Path) -> BTreeSet<PathBuf> {

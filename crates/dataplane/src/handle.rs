@@ -13,7 +13,7 @@ use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
 use crate::kernel::probe;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::lower::{self, Facts};
 use crate::names::Names;
 use crate::observe::{self, Node, Sources};
@@ -84,7 +84,7 @@ pub struct Dataplane {
     pub(crate) last_samples: BTreeMap<abi::DropReason, (abi::DropSample, SystemTime)>,
     record: Record,
     settled: bool,
-    _lock: Lock,
+    _locks: [Lock; 2],
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
     pub(crate) status: Status,
@@ -110,7 +110,7 @@ impl Dataplane {
         if !missing.is_empty() {
             return Err(OpenError { problems: missing });
         }
-        let lock = Lock::take(&settings.state_dir).map_err(|problem| OpenError {
+        let locks = take_locks(&settings).map_err(|problem| OpenError {
             problems: vec![problem],
         })?;
         let names = Names::new(&settings.instance);
@@ -133,7 +133,7 @@ impl Dataplane {
             last_samples: BTreeMap::new(),
             record,
             settled: false,
-            _lock: lock,
+            _locks: locks,
             quarantine: Vec::new(),
             status: Status::default(),
         };
@@ -294,6 +294,13 @@ impl Dataplane {
             }
         }
     }
+}
+
+fn take_locks(settings: &Settings) -> Result<[Lock; 2], Problem> {
+    Ok([
+        Lock::instance(Path::new(lock::DIRECTORY), &settings.instance)?,
+        Lock::state(&settings.state_dir)?,
+    ])
 }
 
 fn check_namespaces(wanted: &World) -> Vec<Problem> {

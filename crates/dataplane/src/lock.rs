@@ -1,62 +1,101 @@
-//! One process for each instance.
+//! One process for each instance on a host, wherever its state is; and one for each state directory.
 
-use std::fs::{self, File, TryLockError};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use crate::problem::{Problem, ProblemCode};
 
-/// Name of the file in the state directory.
-const FILE: &str = "lock";
+/// Where the locks of instances are.
+pub(crate) const DIRECTORY: &str = "/run/netd";
+
+/// What follows the instance in the name of its lock.
+const SUFFIX: &str = ".lock";
 
 /// Held by the process that drives an instance; free again when that ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    path: PathBuf,
+    file: File,
 }
 
 impl Lock {
-    /// Takes the lock of the instance whose state is in `directory`.
-    pub(crate) fn take(directory: &Path) -> Result<Self, Problem> {
-        let unusable = |source: io::Error| {
-            let message = format!("lock {}: {source}", directory.display());
-            Problem::new(
-                ProblemCode::Record,
-                message,
-                "a state directory that can be written",
-            )
-        };
-        fs::create_dir_all(directory).map_err(unusable)?;
-        let file = File::create(directory.join(FILE)).map_err(unusable)?;
+    /// Takes the lock of an instance; `directory` is [`DIRECTORY`].
+    pub(crate) fn instance(directory: &Path, instance: &str) -> Result<Self, Problem> {
+        let path = directory.join(format!("{instance}{SUFFIX}"));
+        let what = format!("another process drives the instance {instance}");
+        loop {
+            make(directory, &path)?;
+            let file = File::create(&path).map_err(|source| unusable(&path, &source))?;
+            let lock = Self::take(&path, file, &what)?;
+            // Whoever held it until now may have removed it meanwhile.
+            if lock.is_there()? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the lock of a state directory: the directory itself.
+    pub(crate) fn state(directory: &Path) -> Result<Self, Problem> {
+        make(directory, directory)?;
+        let file = File::open(directory).map_err(|source| unusable(directory, &source))?;
+        let what = format!("another process has its state in {}", directory.display());
+        Self::take(directory, file, &what)
+    }
+
+    /// Removes the lock of an instance that is no more.
+    pub(crate) fn remove(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    fn take(path: &Path, file: File, busy: &str) -> Result<Self, Problem> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::Error(source)) => Err(unusable(source)),
+            Ok(()) => Ok(Self {
+                path: path.to_owned(),
+                file,
+            }),
+            Err(TryLockError::Error(source)) => Err(unusable(path, &source)),
             Err(TryLockError::WouldBlock) => Err(Problem::new(
                 ProblemCode::Busy,
-                format!(
-                    "another process drives the instance of {}",
-                    directory.display()
-                ),
-                "another instance name, or the other process to end",
+                busy.to_owned(),
+                "the other process to end",
             )),
         }
     }
 
-    /// Takes the lock of an instance that may never have run here; `None` when it has not.
-    pub(crate) fn take_existing(directory: &Path) -> Result<Option<Self>, Problem> {
-        if !directory.join(FILE).exists() {
-            return Ok(None);
-        }
-        Self::take(directory).map(Some)
+    fn is_there(&self) -> Result<bool, Problem> {
+        let metadata = self.file.metadata();
+        let metadata = metadata.map_err(|source| unusable(&self.path, &source))?;
+        Ok(metadata.nlink() > 0)
     }
+}
 
-    /// Removes the file of an instance that is no more.
-    pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-        match fs::remove_file(directory.join(FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
-    }
+/// The instances that have a lock in `directory`, held or not.
+pub(crate) fn instances(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            Some(name.to_str()?.strip_suffix(SUFFIX)?.to_owned())
+        })
+        .collect()
+}
+
+fn make(directory: &Path, path: &Path) -> Result<(), Problem> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o755).create(directory);
+    made.map_err(|source| unusable(path, &source))
+}
+
+fn unusable(path: &Path, source: &io::Error) -> Problem {
+    let message = format!("lock {}: {source}", path.display());
+    Problem::new(
+        ProblemCode::Record,
+        message,
+        "a directory that can be written",
+    )
 }
 
 #[cfg(test)]
@@ -66,19 +105,26 @@ mod tests {
     #[test]
     fn instance_has_one_driver_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
-        let lock = Lock::take(directory.path()).unwrap();
-        assert_eq!(
-            Lock::take(directory.path()).unwrap_err().code,
-            ProblemCode::Busy
-        );
-        assert_eq!(
-            Lock::take_existing(directory.path()).unwrap_err().code,
-            ProblemCode::Busy
-        );
+        let directory = directory.path().join("run");
+        let lock = Lock::instance(&directory, "a").unwrap();
+        let busy = Lock::instance(&directory, "a").unwrap_err();
+        assert_eq!(busy.code, ProblemCode::Busy);
+        assert!(busy.message.ends_with(" a"), "{busy}");
+        drop(Lock::instance(&directory, "b").unwrap());
+        assert_eq!(instances(&directory), ["a", "b"].map(str::to_owned).into());
         drop(lock);
-        assert!(Lock::take(directory.path()).is_ok());
-        let nowhere = directory.path().join("never");
-        assert!(Lock::take_existing(&nowhere).unwrap().is_none());
-        assert!(!nowhere.exists());
+        Lock::instance(&directory, "a").unwrap().remove().unwrap();
+        assert_eq!(instances(&directory), ["b".to_owned()].into());
+    }
+
+    #[test]
+    fn state_directory_has_one_user_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let lock = Lock::state(&state).unwrap();
+        assert_eq!(Lock::state(&state).unwrap_err().code, ProblemCode::Busy);
+        drop(lock);
+        assert!(Lock::state(&state).is_ok());
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     }
 }

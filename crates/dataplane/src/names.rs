@@ -31,6 +31,10 @@ impl Names {
         }
     }
 
+    pub(crate) fn instance(&self) -> &str {
+        &self.instance
+    }
+
     pub(crate) fn tunnel(&self) -> LinkName {
         link(&format!("vx{}", self.tag))
     }

@@ -7,11 +7,12 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use crate::kernel::netns::Netns;
+use crate::lock;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// Runs `test` in a network and a mount namespace of its own, with an interface `eth0` that has
-/// `address`, and a directory for state. Without root it says so and returns.
+/// `address`, a directory for state and one for locks. Without root it says so and returns.
 pub(crate) fn in_node<F: Future<Output = ()>>(
     address: &'static str,
     test: impl FnOnce(PathBuf) -> F + Send + 'static,
@@ -27,6 +28,8 @@ pub(crate) fn in_node<F: Future<Output = ()>>(
             MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
         )
         .unwrap();
+        std::fs::create_dir_all(lock::DIRECTORY).unwrap();
+        run(&format!("mount -t tmpfs locks {}", lock::DIRECTORY));
         run("ip link set lo up");
         run("ip link add eth0 type veth peer name wire");
         run(&format!("ip address add {address} dev eth0"));

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{desired, settings};
+use super::{Settings, desired, settings};
 use crate::cleanup::{Cleaned, Cleanup, cleanup};
 use crate::kernel::testing::{Namespace, in_node, run};
+use crate::lock;
 use crate::record::Record;
 use crate::{Dataplane, ProblemCode};
 
@@ -29,13 +30,17 @@ fn cleanup_leaves_nothing() {
             state: settings.state_dir.clone(),
             dry_run: true,
         };
+        for dry_run in [true, false] {
+            wanted.dry_run = dry_run;
+            let refused = cleanup(&wanted).await;
+            assert_eq!(refused.removed, Vec::<String>::new());
+            assert_eq!(refused.problems[0].code, ProblemCode::Busy);
+        }
+        dataplane.close();
+        wanted.dry_run = true;
         let dry = cleanup(&wanted).await;
         assert!(dry.removed.len() > 6, "{dry:?}");
         wanted.dry_run = false;
-        let refused = cleanup(&wanted).await;
-        assert_eq!(refused.removed, Vec::<String>::new());
-        assert_eq!(refused.problems[0].code, ProblemCode::Busy);
-        dataplane.close();
         assert_eq!(cleanup(&wanted).await, dry);
         assert_eq!(cleanup(&wanted).await, Cleaned::default());
 
@@ -55,7 +60,8 @@ fn cleanup_leaves_nothing() {
             pins.into_iter()
                 .all(|pin| !pin.file_name().to_string_lossy().contains("netd"))
         );
-        assert_eq!(std::fs::read_dir(&settings.state_dir).unwrap().count(), 0);
+        assert!(!settings.state_dir.exists());
+        assert_eq!(std::fs::read_dir(lock::DIRECTORY).unwrap().count(), 0);
     });
 }
 
@@ -95,6 +101,47 @@ fn cleanup_of_all_instances_needs_no_name() {
         }
         assert_eq!(cleanup(&all).await, Cleaned::default());
         assert!(run("ip -o link").contains("vx100123"));
+    });
+}
+
+#[test]
+fn cleanup_spares_what_runs_wherever_its_state_is() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let running = settings(&directory);
+        let idle = Settings {
+            instance: "idle".to_owned(),
+            state_dir: directory.join("all/idle"),
+            ..running.clone()
+        };
+        let dataplane = Dataplane::open(idle).await.unwrap();
+        let old = dataplane.names.pin_root(&running.bpffs);
+        dataplane.close();
+        let mut dataplane = Dataplane::open(running.clone()).await.unwrap();
+        let task = Namespace::new();
+        let wanted = desired(&[&task]);
+        dataplane.apply(&wanted).await.unwrap();
+        let mut all = Cleanup {
+            instance: None,
+            bpffs: running.bpffs.clone(),
+            state: directory.join("all"),
+            dry_run: true,
+        };
+        let dry = cleanup(&all).await;
+        assert_eq!(dry.removed, [format!("pins in {}", old.display())]);
+        assert_eq!(dry.problems.len(), 1, "{dry:?}");
+        assert_eq!(dry.problems[0].code, ProblemCode::Busy);
+        assert!(dry.problems[0].message.ends_with(&running.instance));
+        all.dry_run = false;
+        assert_eq!(cleanup(&all).await, dry);
+        assert!(!old.exists() && !directory.join("all/idle").exists());
+        all.state = running.state_dir.clone();
+        assert_eq!(cleanup(&all).await.removed, Vec::<String>::new());
+        all.instance = Some(running.instance);
+        all.state = directory.join("elsewhere");
+        let refused = cleanup(&all).await;
+        assert_eq!(refused.removed, Vec::<String>::new());
+        assert_eq!(refused.problems[0].code, ProblemCode::Busy);
+        assert_eq!(dataplane.apply(&wanted).await.unwrap().changes, 0);
     });
 }
 
