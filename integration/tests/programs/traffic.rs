@@ -158,7 +158,9 @@ fn sketch(dice: &mut Dice, source: Address, destination: Address) -> Sketch {
 }
 
 fn vary(dice: &mut Dice, sketch: &mut Sketch) {
-    let length = dice.of(&[0, 1, 9, 64, 333]);
+    // Frames about as long as the smallest tunnel carries, and others.
+    let edge = 232 + dice.below(48);
+    let length = dice.of(&[0, 1, 9, 64, 333, edge]);
     sketch.payload = (0..length).map(|_| dice.byte()).collect();
     sketch.ttl = dice.of(&[1, 64, 255]);
     sketch.bare = dice.chance(10);

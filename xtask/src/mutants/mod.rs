@@ -23,7 +23,7 @@ use tree::Tree;
 
 /// Random packets for each program: a fault shows within fewer than a whole test run takes.
 const PACKETS_VARIABLE: &str = "NETD_TEST_PACKETS";
-const PACKETS: &str = "60000";
+const PACKETS: &str = "30000";
 
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
