@@ -54,9 +54,6 @@ pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
     work.pins();
     work.firewall();
     work.state().await;
-    for lock in std::mem::take(&mut work.locks).into_values() {
-        work.note(lock.remove());
-    }
     let met = work.busy.into_iter().filter(|busy| busy.is_met);
     work.cleaned.problems.extend(met.map(|busy| busy.problem));
     work.cleaned

@@ -14,7 +14,8 @@ pub(crate) const DIRECTORY: &str = "/run/netd";
 /// What follows the instance in the name of its lock.
 const SUFFIX: &str = ".lock";
 
-/// Held by the process that drives an instance; free again when that ends, however it ends.
+/// Held by the process that drives an instance; free again when that ends, however it ends. The file
+/// of an instance goes with it, unless the process was killed.
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
@@ -45,11 +46,6 @@ impl Lock {
         Self::take(directory, file, &what)
     }
 
-    /// Removes the lock of an instance that is no more.
-    pub(crate) fn remove(self) -> io::Result<()> {
-        fs::remove_file(&self.path)
-    }
-
     fn take(path: &Path, file: File, busy: &str) -> Result<Self, Problem> {
         match file.try_lock() {
             Ok(()) => Ok(Self {
@@ -69,6 +65,15 @@ impl Lock {
         let metadata = self.file.metadata();
         let metadata = metadata.map_err(|source| unusable(&self.path, &source))?;
         Ok(metadata.nlink() > 0)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A state directory is its own lock, and no file that could be removed.
+        if self.is_there().is_ok_and(|is_there| is_there) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -110,11 +115,13 @@ mod tests {
         let busy = Lock::instance(&directory, "a").unwrap_err();
         assert_eq!(busy.code, ProblemCode::Busy);
         assert!(busy.message.ends_with(" a"), "{busy}");
-        drop(Lock::instance(&directory, "b").unwrap());
+        let other = Lock::instance(&directory, "b").unwrap();
         assert_eq!(instances(&directory), ["a", "b"].map(str::to_owned).into());
         drop(lock);
-        Lock::instance(&directory, "a").unwrap().remove().unwrap();
         assert_eq!(instances(&directory), ["b".to_owned()].into());
+        drop(Lock::instance(&directory, "a").unwrap());
+        drop(other);
+        assert!(instances(&directory).is_empty());
     }
 
     #[test]
