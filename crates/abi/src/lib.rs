@@ -35,5 +35,7 @@ pub use mac::{Mac, ROUTER_MAC};
 pub use mesh::{Mesh, MeshDirection};
 pub use node::{LAYOUT, MARK_UNSOLICITED, NetId, Settings};
 pub use pick::{client_hash, connection_hash, pick_index};
-pub use service::{Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state};
+pub use service::{
+    Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state, service_flag,
+};
 pub use verdict::{Action, Verdict};

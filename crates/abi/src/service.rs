@@ -50,15 +50,34 @@ pub struct Service {
     pub generation: u32,
     /// An [`Algorithm`] as u32.
     pub algorithm: u32,
+    /// Bits of [`service_flag`].
+    pub flags: u32,
+    /// How long a client stays with its backend after its last new flow; 0 for no affinity.
+    pub affinity_seconds: u32,
+    /// First entry in `picks` of the table before this one.
+    pub second_offset: u32,
+    /// Length of the table before this one; 0 when it is not kept. Only Maglev tables are, for
+    /// half a minute: flows that this node does not know may have been picked from them.
+    pub second_length: u32,
     /// The picks themselves when there are at most [`Service::INLINE`].
     pub inline: [u32; 8],
 }
 
-const _: () = assert!(size_of::<Service>() == 52);
+const _: () = assert!(size_of::<Service>() == 68);
 
 impl Service {
     /// How many picks fit into the value itself.
     pub const INLINE: u32 = 8;
+}
+
+/// Flags of [`Service`].
+pub mod service_flag {
+    /// Replies leave from the backend's own node.
+    pub const DSR: u32 = 1 << 0;
+    /// Sockets are not translated when they connect; packets are.
+    pub const DIRECT_SOCKETS_OFF: u32 = 1 << 1;
+    /// The frontend is every port of its address.
+    pub const EVERY_PORT: u32 = 1 << 2;
 }
 
 /// How a backend is chosen for a new flow. Names and semantics are those of IPVS.
@@ -113,6 +132,8 @@ const _: () = assert!(size_of::<Backend>() == 32);
 pub mod backend_state {
     /// Takes new flows.
     pub const READY: u8 = 1;
+    /// Takes no new flows; those that it has go on.
+    pub const DRAINING: u8 = 2;
 }
 
 /// Value of `loads`, keyed by backend number: flows that this node carries to it. Both only rise;

@@ -124,6 +124,9 @@ pub struct Service {
     pub id: u32,
     /// How backends are chosen.
     pub algorithm: Algorithm,
+    /// How long a client stays with its backend after its last new flow, in seconds; 0 for no
+    /// affinity.
+    pub affinity_seconds: u32,
     /// The backends, keys of [`Desired::backends`]. IPv4 and IPv6 frontends name different ones.
     pub backends: Vec<u32>,
 }

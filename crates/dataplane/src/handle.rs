@@ -17,11 +17,12 @@ use crate::lock::{self, Lock};
 use crate::lower::{self, Facts};
 use crate::names::Names;
 use crate::observe::{self, Node, Sources};
+use crate::picks::Previous;
 use crate::plan::{Change, Observed, TableChange, plan};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::Record;
 use crate::status::Status;
-use crate::tables::FrontendKey;
+use crate::tables::{FrontendKey, Place};
 use crate::watch::Events;
 use crate::world::World;
 
@@ -85,6 +86,7 @@ pub struct Dataplane {
     record: Record,
     settled: bool,
     _locks: [Lock; 2],
+    previous: Previous,
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
     pub(crate) status: Status,
@@ -134,6 +136,7 @@ impl Dataplane {
             record,
             settled: false,
             _locks: locks,
+            previous: Previous::default(),
             quarantine: Vec::new(),
             status: Status::default(),
         };
@@ -257,6 +260,7 @@ impl Dataplane {
         let names = node.names();
         let (tables, places) = self.maps.observe(&names).map_err(|e| refused(&e))?;
         observed.world.tables = tables;
+        observed.outlived = self.previous.outlived(&places, Instant::now());
         observed.places = places;
         observed.pick_capacity = self.maps.picks.capacity();
         self.quarantine
@@ -281,16 +285,19 @@ impl Dataplane {
     /// Keeps the places that the plan frees from being used again at once.
     fn isolate(&mut self, changes: &[Change], observed: &Observed) {
         let now = Instant::now();
-        let mut free = |key: &FrontendKey| {
-            let range = observed.places.get(key).map(|place| place.range());
-            self.quarantine
-                .extend(range.filter(|r| !r.is_empty()).map(|range| (now, range)));
+        let mut free = |key: &FrontendKey, kept: Range<u32>| {
+            let place = observed.places.get(key).copied().unwrap_or_default();
+            let freed = [place.range(), place.second_range()].into_iter();
+            let freed = freed.filter(|range| !range.is_empty() && *range != kept);
+            self.quarantine.extend(freed.map(|range| (now, range)));
         };
         for change in changes {
             if let Change::Table(TableChange::PutFrontends(frontends)) = change {
-                frontends.iter().for_each(|(key, _)| free(key));
+                for (key, value) in frontends {
+                    free(key, Place::of(value).second_range());
+                }
             } else if let Change::Table(TableChange::RemoveFrontends(keys)) = change {
-                keys.iter().for_each(&mut free);
+                keys.iter().for_each(|key| free(key, 0..0));
             }
         }
     }

@@ -3,10 +3,12 @@
 //! Tables depend on nothing but the set of backends, so that every node builds the same ones.
 
 mod maglev;
+mod previous;
 mod ranges;
 
 use abi::Algorithm;
 
+pub(crate) use previous::Previous;
 pub(crate) use ranges::Ranges;
 
 /// Length of a source hash table, as in IPVS (`IP_VS_SH_TAB_SIZE`).

@@ -27,6 +27,8 @@ pub(crate) struct Observed {
     pub(crate) world: World,
     /// Where the picks of each frontend are.
     pub(crate) places: BTreeMap<FrontendKey, Place>,
+    /// The frontends whose previous picks need not be kept any longer.
+    pub(crate) outlived: BTreeSet<FrontendKey>,
     /// Places that were freed too lately to be used again.
     pub(crate) quarantine: Vec<Range<u32>>,
     /// Length of the flat array of picks.

@@ -60,6 +60,10 @@ pub(crate) struct Balance {
     /// The service's number.
     pub(crate) service: u32,
     pub(crate) algorithm: Algorithm,
+    /// Bits of [`abi::service_flag`].
+    pub(crate) flags: u32,
+    /// How long a client stays with its backend after its last new flow; 0 for no affinity.
+    pub(crate) affinity_seconds: u32,
     /// What new flows are picked from.
     pub(crate) picks: Vec<u32>,
 }
@@ -71,15 +75,35 @@ pub(crate) struct Place {
     pub(crate) offset: u32,
     pub(crate) length: u32,
     pub(crate) generation: u32,
+    /// First place of the table before this one.
+    pub(crate) second_offset: u32,
+    /// Length of the table before this one; 0 when it is not kept.
+    pub(crate) second_length: u32,
 }
 
 impl Place {
+    /// Where a frontend's value says that its picks are.
+    pub(crate) const fn of(service: &abi::Service) -> Self {
+        Self {
+            offset: service.pick_offset,
+            length: service.pick_length,
+            generation: service.generation,
+            second_offset: service.second_offset,
+            second_length: service.second_length,
+        }
+    }
+
     /// The places taken in the flat array.
     pub(crate) fn range(self) -> std::ops::Range<u32> {
         if self.length <= abi::Service::INLINE {
             return 0..0;
         }
         self.offset..self.offset.saturating_add(self.length)
+    }
+
+    /// The places taken by the table before this one.
+    pub(crate) fn second_range(self) -> std::ops::Range<u32> {
+        self.second_offset..self.second_offset.saturating_add(self.second_length)
     }
 }
 

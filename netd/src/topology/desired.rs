@@ -156,6 +156,7 @@ impl Part<'_> {
                 let balanced = Service {
                     id: service.id.get(),
                     algorithm: algorithm(frontend.algorithm),
+                    affinity_seconds: 0,
                     backends: frontend.backends.iter().map(|id| id.get()).collect(),
                 };
                 let port = frontend

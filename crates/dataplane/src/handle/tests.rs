@@ -63,6 +63,7 @@ fn desired(tasks: &[&Namespace]) -> Desired {
     let service = |algorithm, net| Service {
         id: net,
         algorithm,
+        affinity_seconds: 0,
         backends: backends_of(&desired, NetId(net)),
     };
     let inside = [

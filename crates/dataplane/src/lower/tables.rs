@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use abi::{
     Address, Backend, Endpoint, EndpointKey, EndpointKind, Iface, NetId, Network, PublishedKey,
-    ServiceKey, Settings, backend_state, endpoint, iface,
+    ServiceKey, Settings, backend_state, endpoint, iface, service_flag,
 };
 
 use super::Facts;
@@ -285,16 +285,17 @@ impl Lowering<'_> {
     }
 
     fn frontends(&self) -> BTreeMap<FrontendKey, Balance> {
-        let inside = self
-            .desired
-            .services
-            .iter()
-            .map(|(frontend, service)| (service_key(frontend), self.balance(service)));
+        let inside = self.desired.services.iter().map(|(frontend, service)| {
+            (
+                service_key(frontend),
+                self.balance(service, every_port(frontend)),
+            )
+        });
         let outside = self
             .desired
             .published
             .iter()
-            .map(|(published, service)| (published_key(published), self.balance(service)));
+            .map(|(published, service)| (published_key(published), self.balance(service, 0)));
         inside.chain(outside).collect()
     }
 
@@ -305,7 +306,7 @@ impl Lowering<'_> {
             .map_or(0, |backend| backend.weight)
     }
 
-    fn balance(&self, service: &Service) -> Balance {
+    fn balance(&self, service: &Service, flags: u32) -> Balance {
         let candidate = |id: &u32| Candidate {
             id: *id,
             weight: self.weight(*id),
@@ -314,8 +315,18 @@ impl Lowering<'_> {
         Balance {
             service: service.id,
             algorithm: service.algorithm,
+            flags,
+            affinity_seconds: service.affinity_seconds,
             picks: picks::table(service.algorithm, &candidates),
         }
+    }
+}
+
+fn every_port(frontend: &Frontend) -> u32 {
+    if frontend.port.is_none() {
+        service_flag::EVERY_PORT
+    } else {
+        0
     }
 }
 

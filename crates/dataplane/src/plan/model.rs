@@ -83,7 +83,7 @@ impl Model {
             places: self
                 .frontends
                 .iter()
-                .map(|(key, service)| (*key, place(service)))
+                .map(|(key, service)| (*key, Place::of(service)))
                 .collect(),
             pick_capacity: PICKS,
             touched: self.touched.clone(),
@@ -93,7 +93,7 @@ impl Model {
     }
 
     fn balance(&self, service: &Service) -> Balance {
-        let place = place(service);
+        let place = Place::of(service);
         let picks = if place.range().is_empty() {
             service
                 .inline
@@ -108,6 +108,8 @@ impl Model {
         Balance {
             service: service.id,
             algorithm,
+            flags: service.flags,
+            affinity_seconds: service.affinity_seconds,
             picks,
         }
     }
@@ -347,7 +349,8 @@ impl Model {
                 let used = self
                     .frontends
                     .values()
-                    .any(|s| place(s).range().contains(&at));
+                    .map(Place::of)
+                    .any(|it| it.range().contains(&at) || it.second_range().contains(&at));
                 assert!(!used, "picks in use are overwritten");
                 self.picks.insert(at, *id);
             }
@@ -398,14 +401,6 @@ fn local<T: NamesLink>(value: T, link: impl Fn(&u32) -> LinkRef) -> Local<T> {
     Local {
         link: (number != 0).then(|| link(&number)),
         value: value.with_ifindex(0),
-    }
-}
-
-fn place(service: &Service) -> Place {
-    Place {
-        offset: service.pick_offset,
-        length: service.pick_length,
-        generation: service.generation,
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abi::{Address, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings};
+use abi::{
+    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings,
+};
 
 use super::Observed;
 use crate::picks::Ranges;
@@ -143,7 +145,8 @@ fn frontends(
     observed
         .places
         .values()
-        .for_each(|place| ranges.take(place.range()));
+        .flat_map(|place| [place.range(), place.second_range()])
+        .for_each(|range| ranges.take(range));
     observed
         .quarantine
         .iter()
@@ -152,11 +155,26 @@ fn frontends(
     let mut picks = Vec::new();
     let mut services = Vec::new();
     for (key, balance) in &wanted.frontends {
-        if present.get(key) == Some(balance) {
+        let before = present.get(key);
+        let old = observed.places.get(key).copied().unwrap_or_default();
+        if before == Some(balance) {
+            if observed.outlived.contains(key) {
+                let place = Place {
+                    second_offset: 0,
+                    second_length: 0,
+                    ..old
+                };
+                services.push((*key, value(balance, place)));
+            }
             continue;
         }
-        let old = observed.places.get(key).copied().unwrap_or_default();
-        let place = place(balance, old.generation.wrapping_add(1), &mut ranges)?;
+        let mut place = place(balance, old.generation.wrapping_add(1), &mut ranges)?;
+        let is_maglev = |balance: &Balance| balance.algorithm == Algorithm::Maglev;
+        if is_maglev(balance) && before.is_some_and(is_maglev) {
+            let second = old.range();
+            place.second_offset = second.start;
+            place.second_length = second.end - second.start;
+        }
         if !place.range().is_empty() {
             picks.push((place.offset, balance.picks.clone()));
         }
@@ -173,6 +191,7 @@ fn place(balance: &Balance, generation: u32, ranges: &mut Ranges) -> Result<Plac
         offset: 0,
         length,
         generation,
+        ..Place::default()
     };
     if place.range().is_empty() {
         return Ok(place);
@@ -206,6 +225,10 @@ fn value(balance: &Balance, place: Place) -> Service {
         pick_length: place.length,
         generation: place.generation,
         algorithm: balance.algorithm as u32,
+        flags: balance.flags,
+        affinity_seconds: balance.affinity_seconds,
+        second_offset: place.second_offset,
+        second_length: place.second_length,
         inline,
     }
 }

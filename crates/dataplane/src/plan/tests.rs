@@ -126,6 +126,7 @@ fn desired(case: &Case) -> Desired {
         let service = Service {
             id: net.0,
             algorithm: case.algorithm,
+            affinity_seconds: 0,
             backends,
         };
         if net == INGRESS {
@@ -411,4 +412,37 @@ fn what_is_gone_is_forgotten_before_its_number_is_used_again() {
         ),
         "{changes:?}"
     );
+}
+
+#[test]
+fn replaced_maglev_table_stays_readable_until_it_has_outlived_its_use() {
+    let task = |number| Task {
+        number,
+        node: 0,
+        net: 0,
+        gateway: false,
+        publishes: false,
+        interface: 0,
+        weight: 1,
+    };
+    let case = |tasks: &[u8]| Case {
+        tasks: tasks.iter().map(|number| task(*number)).collect(),
+        algorithm: Algorithm::Maglev,
+        uplinks: 1,
+        mtu: 1500,
+        port: 4789,
+    };
+    let mut model = node();
+    reach(&mut model, &case(&[1]));
+    let (key, first) = model.observe().places.pop_first().unwrap();
+    assert_eq!(first.second_length, 0);
+    reach(&mut model, &case(&[1, 2]));
+    let second = model.observe().places[&key];
+    assert_eq!(second.second_range(), first.range());
+    let mut observed = model.observe();
+    observed.outlived.insert(key);
+    let changes = plan(&wanted(&case(&[1, 2]), &model), &observed).unwrap();
+    changes.iter().for_each(|change| model.apply(change));
+    let third = model.observe().places[&key];
+    assert_eq!((third.range(), third.second_length), (second.range(), 0));
 }

@@ -70,11 +70,7 @@ impl Maps {
             .chain(outside.map(|(key, value)| (FrontendKey::Published(key), value)));
         let (mut frontends, mut places) = (BTreeMap::new(), BTreeMap::new());
         for (key, value) in all {
-            let place = Place {
-                offset: value.pick_offset,
-                length: value.pick_length,
-                generation: value.generation,
-            };
+            let place = Place::of(&value);
             places.insert(key, place);
             frontends.extend(self.balance(&value, place)?.map(|balance| (key, balance)));
         }
@@ -99,6 +95,8 @@ impl Maps {
         Ok(Some(Balance {
             service: value.id,
             algorithm,
+            flags: value.flags,
+            affinity_seconds: value.affinity_seconds,
             picks,
         }))
     }
