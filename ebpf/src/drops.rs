@@ -4,6 +4,7 @@ use abi::{DropCounter, DropReason, DropSample, Header, NetId};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 
 use crate::{
+    atomic,
     maps::{DROPS, IFACES, SAMPLES},
     skb::Skb,
 };
@@ -26,6 +27,43 @@ pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header) {
         return;
     };
     entry.write(sample(skb, reason, header, now));
+    entry.submit(0);
+}
+
+/// Counts one refusal of what a process wanted of a socket, and samples it like a packet.
+///
+/// The hook may be interrupted by a packet's on the same CPU.
+#[inline(never)]
+pub(crate) fn count_dial(reason: DropReason, header: &Header) {
+    let Some(counter) = DROPS.get_ptr_mut(reason as u32) else {
+        return;
+    };
+    let now = now_ns();
+    // SAFETY: as in `count`.
+    let count = unsafe { &raw mut (*counter).count };
+    // SAFETY: `count` is an aligned word of a map value.
+    unsafe { atomic::add_u64(count, 1) };
+    // SAFETY: as in `count`.
+    let counter: &mut DropCounter = unsafe { &mut *counter };
+    if now.wrapping_sub(counter.sampled_ns) < DropCounter::SAMPLE_INTERVAL_NS {
+        return;
+    }
+    counter.sampled_ns = now;
+    let Some(mut entry) = SAMPLES.reserve_untyped::<DropSample>(0) else {
+        return;
+    };
+    entry.write(DropSample {
+        time_ns: now,
+        reason: reason as u32,
+        ifindex: 0,
+        net: NetId(0),
+        length: 0,
+        source: header.source,
+        destination: header.destination,
+        source_port: 0,
+        destination_port: header.destination_port,
+        protocol: u32::from(header.protocol),
+    });
     entry.submit(0);
 }
 

@@ -13,6 +13,7 @@ use abi::{
     delivery,
 };
 
+pub(crate) use self::entry::{count_closed, count_opened};
 use self::entry::{find, twin};
 pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
 use crate::{drops::now_ns, skb::Skb};

@@ -24,13 +24,17 @@ mod maps;
 mod mesh;
 mod rewrite;
 mod skb;
+mod socket;
 mod test_run;
 mod to_task;
 mod vip;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_ebpf::{
+    macros::{cgroup_sock, cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, SockContext, TcContext},
+};
 
-use crate::skb::Skb;
+use crate::{skb::Skb, socket::Dial};
 
 /// Host's end of a task's veth, ingress: whatever a task sends.
 #[classifier]
@@ -60,6 +64,72 @@ pub(crate) fn from_uplink(context: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn from_overlay_test(context: TcContext) -> i32 {
     action::run(Skb::new(&context), test_run::run)
+}
+
+/// A process connects a socket to an IPv4 address.
+#[cgroup_sock_addr(connect4)]
+pub(crate) fn connect4(context: SockAddrContext) -> i32 {
+    socket::connect::run(Dial::v4(&context))
+}
+
+/// A process connects a socket to an IPv6 address, perhaps a mapped one.
+#[cgroup_sock_addr(connect6)]
+pub(crate) fn connect6(context: SockAddrContext) -> i32 {
+    socket::connect::run(Dial::v6(&context))
+}
+
+/// A process sends a datagram to an IPv4 address that it names.
+#[cgroup_sock_addr(sendmsg4)]
+pub(crate) fn sendmsg4(context: SockAddrContext) -> i32 {
+    socket::send::run(Dial::v4(&context))
+}
+
+/// A process sends a datagram to an IPv6 address that it names.
+#[cgroup_sock_addr(sendmsg6)]
+pub(crate) fn sendmsg6(context: SockAddrContext) -> i32 {
+    socket::send::run(Dial::v6(&context))
+}
+
+/// A process learns from which IPv4 address a datagram came.
+#[cgroup_sock_addr(recvmsg4)]
+pub(crate) fn recvmsg4(context: SockAddrContext) -> i32 {
+    socket::receive::run(Dial::v4(&context))
+}
+
+/// A process learns from which IPv6 address a datagram came, perhaps a mapped one.
+#[cgroup_sock_addr(recvmsg6)]
+pub(crate) fn recvmsg6(context: SockAddrContext) -> i32 {
+    socket::receive::run(Dial::v6(&context))
+}
+
+/// A process asks for the IPv4 address of a socket's other end.
+#[cgroup_sock_addr(getpeername4)]
+pub(crate) fn getpeername4(context: SockAddrContext) -> i32 {
+    socket::name::run(Dial::v4(&context))
+}
+
+/// A process asks for the IPv6 address of a socket's other end, perhaps a mapped one.
+#[cgroup_sock_addr(getpeername6)]
+pub(crate) fn getpeername6(context: SockAddrContext) -> i32 {
+    socket::name::run(Dial::v6(&context))
+}
+
+/// A process binds a socket to an IPv4 address.
+#[cgroup_sock_addr(bind4)]
+pub(crate) fn bind4(context: SockAddrContext) -> i32 {
+    socket::bind::run(Dial::v4(&context))
+}
+
+/// A process binds a socket to an IPv6 address.
+#[cgroup_sock_addr(bind6)]
+pub(crate) fn bind6(context: SockAddrContext) -> i32 {
+    socket::bind::run(Dial::v6(&context))
+}
+
+/// A process is done with a socket.
+#[cgroup_sock(sock_release)]
+pub(crate) fn sock_release(context: SockContext) -> i32 {
+    socket::release::run(&context)
 }
 
 /// License the kernel reads: GPL-only helpers need one that it takes for GPL-compatible.

@@ -6,12 +6,12 @@
 
 use abi::{
     Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Header, Iface, Load, NetId, Network, PublishedKey, Service, ServiceKey,
-    Settings, Vtep,
+    FragmentPorts, Header, Iface, Lead, Leads, Load, NetId, Netns, Network, PublishedKey, Service,
+    ServiceKey, Settings, Vtep,
 };
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 
@@ -66,6 +66,15 @@ pub(crate) static EMBRYOS: LruHashMap<FlowKey, Flow, 16_384> = LruHashMap::new()
 
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, 4096> = LruHashMap::new();
+
+#[btf_map]
+pub(crate) static NETNS: HashMap<u64, Netns, 16_384, GROWS> = HashMap::new();
+
+#[btf_map]
+pub(crate) static CONNECTED: SkStorage<Lead> = SkStorage::new();
+
+#[btf_map]
+pub(crate) static UNCONNECTED: SkStorage<Leads> = SkStorage::new();
 
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<DropCounter, { DropReason::COUNT }> = PerCpuArray::new();

@@ -50,9 +50,9 @@ fn every_noun_is_shown_in_every_format() -> Result<()> {
         return Ok(());
     }
     let lab = demo::up(Spec::new(&Spec::unique_name("show"), 3))?;
-    let topology = demo::topology(&lab);
-    let vip = topology.vip("web", Family::V4).context("a VIP")?;
-    let _kept = open(&lab, PROBE, SocketAddr::new(vip, 80))?;
+    let node = lab.document().node("n1").context("a node")?;
+    let address = Family::V4.of(&node.addresses).context("an address")?;
+    let _kept = open(&lab, "client", SocketAddr::new(address, HTTP_PORT))?;
     let cases: [(&[&str], &str, &[&str]); 5] = [
         (&["network", "ls"], "{{.Name}} {{.Mtu}}", &["app 1450"]),
         (

@@ -1,4 +1,5 @@
-//! Who reaches what: every kind of client, backends near and far, both transports, both families.
+//! Who reaches what: every kind of client, backends near and far, both transports, both families; VIPs
+//! translated where they are dialled, and per packet.
 //!
 //! One lab for all cases. A case that fails is listed; the others go on.
 
@@ -121,9 +122,17 @@ const CLIENTS: [(&str, &[(Target, Expected)]); 6] = [
     ("near-1", &ITSELF),
 ];
 
+/// Where VIPs are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Translated {
+    BySocket,
+    PerPacket,
+}
+
 struct Bench {
     lab: Lab,
     topology: Topology,
+    translated: Translated,
 }
 
 struct Case {
@@ -136,19 +145,24 @@ struct Case {
 
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv4_underlay() -> Result<()> {
-    try_everything("reach", Family::V4)
+    try_everything("reach", Family::V4, Translated::BySocket)
+}
+
+#[test]
+fn everybody_reaches_what_they_should_without_socket_hooks() -> Result<()> {
+    try_everything("reachpkt", Family::V4, Translated::PerPacket)
 }
 
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv6_underlay() -> Result<()> {
-    try_everything("reachsix", Family::V6)
+    try_everything("reachsix", Family::V6, Translated::BySocket)
 }
 
-fn try_everything(name: &str, vtep: Family) -> Result<()> {
+fn try_everything(name: &str, vtep: Family, translated: Translated) -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let bench = bench(name, vtep)?;
+    let bench = bench(name, vtep, translated)?;
     let cases: Vec<Case> = cases().collect();
     let failures: Vec<String> = cases
         .iter()
@@ -169,7 +183,7 @@ fn try_everything(name: &str, vtep: Family) -> Result<()> {
     bench.lab.down()
 }
 
-fn bench(name: &str, vtep: Family) -> Result<Bench> {
+fn bench(name: &str, vtep: Family, translated: Translated) -> Result<Bench> {
     let spec = Spec {
         vtep,
         ..Spec::new(&Spec::unique_name(name), 3).with_outsiders()
@@ -181,6 +195,9 @@ fn bench(name: &str, vtep: Family) -> Result<Bench> {
     let mut topology = Topology::of(&lab);
     topology.add_network("app", 1);
     topology.add_network("two", 2);
+    for network in &mut topology.network {
+        network.socket_lb = (translated == Translated::PerPacket).then_some(false);
+    }
     for ((task, _, network), host) in TASKS.into_iter().zip(11..) {
         topology.attach(&lab, task, network, host);
     }
@@ -194,7 +211,11 @@ fn bench(name: &str, vtep: Family) -> Result<Bench> {
     }
     lab.write_topology(&topology)?;
     lab.start_all()?;
-    Ok(Bench { lab, topology })
+    Ok(Bench {
+        lab,
+        topology,
+        translated,
+    })
 }
 
 fn cases() -> impl Iterator<Item = Case> {
@@ -251,7 +272,8 @@ impl Bench {
                     let (answer, own) = ask().answered()?;
                     let network = self.network_address("app", case.family)?;
                     let is_itself = answer.task == itself;
-                    let wanted = if is_itself { network } else { own.ip() };
+                    let is_hairpin = is_itself && self.translated == Translated::PerPacket;
+                    let wanted = if is_hairpin { network } else { own.ip() };
                     seen_as(answer.client.ip(), wanted)?;
                     ensure!(
                         is_itself || answer.task == other,
@@ -277,8 +299,12 @@ impl Bench {
                 seen_as(answer.client.ip(), self.node_address(node, case.family)?)?;
             }
             SeenAsNetwork(task, network) => {
-                let (answer, _) = ask().answered()?;
+                let (answer, own) = ask().answered()?;
                 ensure!(answer.task == task, "{} answered", answer.task);
+                // Led by its socket, a task that is picked for itself never leaves its namespace.
+                if matches!(case.target, Vip(_)) && self.translated == Translated::BySocket {
+                    return seen_as(answer.client, own);
+                }
                 seen_as(
                     answer.client.ip(),
                     self.network_address(network, case.family)?,

@@ -97,6 +97,8 @@ reasons! {
     NotReady = 31, "not-ready";
     /// VXLAN that was sent to an address of this node other than the one that other nodes use.
     WrongVtep = 32, "wrong-vtep";
+    /// A process of the node wanted to bind a port that a service publishes; it was told.
+    PortReserved = 33, "port-reserved";
 }
 
 impl DropReason {
@@ -109,7 +111,7 @@ impl DropReason {
     pub const fn is_told(self) -> bool {
         matches!(
             self,
-            Self::NoBackend | Self::NoPort | Self::NoFlow | Self::Collision
+            Self::NoBackend | Self::NoPort | Self::NoFlow | Self::Collision | Self::PortReserved
         )
     }
 

@@ -21,6 +21,7 @@ mod node;
 mod pick;
 mod pod;
 mod service;
+mod socket;
 mod verdict;
 
 pub use address::Address;
@@ -38,4 +39,5 @@ pub use pick::{client_hash, connection_hash, pick_index};
 pub use service::{
     Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state, service_flag,
 };
+pub use socket::{Lead, Leads, Netns, NetnsNetwork, netns, netns_network};
 pub use verdict::{Action, Verdict};

@@ -3,7 +3,8 @@
 
 use crate::{
     Address, Backend, DropCounter, DropSample, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Iface, Load, NetId, Network, PublishedKey, Service, ServiceKey, Settings, Vtep,
+    FragmentPorts, Iface, Lead, Leads, Load, NetId, Netns, NetnsNetwork, Network, PublishedKey,
+    Service, ServiceKey, Settings, Vtep,
 };
 
 macro_rules! pod {
@@ -29,8 +30,12 @@ pod!(
     FragmentKey,
     FragmentPorts,
     Iface,
+    Lead,
+    Leads,
     Load,
     NetId,
+    Netns,
+    NetnsNetwork,
     Network,
     PublishedKey,
     Service,

@@ -22,6 +22,8 @@ pub struct Network {
     pub internal: bool,
     /// MTU of its interfaces in bytes; `null` while it is not known.
     pub mtu: Option<u32>,
+    /// Whether its VIPs are translated where a task dials them; else per packet only.
+    pub socket_lb: bool,
     /// How many endpoints it has in the cluster.
     pub endpoints: u64,
     /// How many services have their VIP or their mesh in it.

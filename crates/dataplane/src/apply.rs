@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::kernel::bpf::{ContentsError, Maps, PinError, Programs};
+use crate::kernel::bpf::{CgroupError, ContentsError, Maps, PinError, Programs};
 use crate::kernel::netlink::{Netlink, NetlinkError, NewPair};
 use crate::kernel::netns::{Netns, NetnsError};
 use crate::kernel::nft::{self, NftError};
@@ -30,6 +30,8 @@ pub(crate) enum ChangeError {
     Contents(#[from] ContentsError),
     #[error(transparent)]
     Pin(#[from] PinError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The interface has gone since it was planned with, or could not be made.
@@ -59,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) done: usize,
     /// One for each object that could not be brought to what is wanted.
     pub(crate) problems: Vec<Problem>,
+    /// What is as wanted, though not in the way that costs least.
+    pub(crate) drawbacks: Vec<Problem>,
 }
 
 impl Executor<'_> {
@@ -79,6 +83,9 @@ impl Executor<'_> {
                     if let Change::CreatePair { name, .. } = change {
                         made.insert(name.clone());
                     }
+                }
+                Err(ChangeError::Cgroup(error)) => {
+                    outcome.drawbacks.push(drawback(&error));
                 }
                 Err(error) => {
                     tracing::debug!(?change, ?error, "change failed");
@@ -132,6 +139,8 @@ impl Executor<'_> {
                 .programs
                 .pins()
                 .detach(hook.program, self.hooked(hook)?)?),
+            Change::AttachSockets { hooks } => Ok(self.programs.attach_sockets(hooks)?),
+            Change::DetachSocket { hook } => Ok(self.programs.pins().detach_socket(*hook)?),
             Change::Table(change) => Ok(self.maps.apply(change, &self.index, self.seed)?),
         }
     }
@@ -262,6 +271,16 @@ impl Executor<'_> {
     }
 }
 
+/// Without socket hooks everything is translated per packet.
+fn drawback(error: &CgroupError) -> Problem {
+    let problem = Problem::from_error(ProblemCode::SocketHooks, error);
+    Problem {
+        message: format!("{}; VIPs are translated per packet", problem.message),
+        needed: error.needed().to_owned(),
+        ..problem
+    }
+}
+
 /// The pair that a change belongs to.
 fn concerned(change: &Change) -> Option<&LinkName> {
     match change {
@@ -288,6 +307,8 @@ fn concerned(change: &Change) -> Option<&LinkName> {
         | Change::DeleteFirewall { .. }
         | Change::Attach { .. }
         | Change::Detach { .. }
+        | Change::AttachSockets { .. }
+        | Change::DetachSocket { .. }
         | Change::Table(_) => None,
     }
 }

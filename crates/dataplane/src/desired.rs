@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use abi::{Algorithm, NetId};
 use ipnetwork::IpNetwork;
@@ -41,6 +41,17 @@ pub struct Desired {
     pub backends: BTreeMap<u32, Backend>,
 }
 
+impl Desired {
+    /// The namespaces of the tasks on this node.
+    pub(crate) fn namespaces(&self) -> BTreeSet<&Path> {
+        let attached = self.attachments.values();
+        attached
+            .map(|attachment| attachment.namespace.as_path())
+            .chain(self.gateways.keys().map(PathBuf::as_path))
+            .collect()
+    }
+}
+
 /// A network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -50,6 +61,8 @@ pub struct Network {
     pub subnets: Vec<(IpNetwork, IpAddr)>,
     /// Upper bound of the MTU in bytes; the underlay may ask for less.
     pub mtu: Option<u16>,
+    /// Whether its VIPs are translated where a task dials them; else per packet only.
+    pub socket_lb: bool,
 }
 
 /// An address that a task has in a network.

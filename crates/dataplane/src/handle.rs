@@ -10,6 +10,7 @@ use abi::hash::murmur3_32;
 use crate::apply::Executor;
 use crate::desired::Desired;
 use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
+use crate::kernel::cookie;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
 use crate::kernel::probe;
@@ -177,7 +178,7 @@ impl Dataplane {
         if outcome.problems.is_empty() {
             outcome.problems.extend(self.settle().err());
         }
-        self.update_status(desired, &facts, &outcome.problems);
+        self.update_status(desired, &facts, &outcome);
         if !outcome.problems.is_empty() {
             return Err(ApplyError {
                 problems: outcome.problems,
@@ -235,7 +236,9 @@ impl Dataplane {
 
     async fn prepare(&mut self, desired: &Desired) -> Result<Prepared, Vec<Problem>> {
         let one = |problem| vec![problem];
-        let (node, facts) = self.facts().await.map_err(one)?;
+        let (node, mut facts) = self.facts().await.map_err(one)?;
+        facts.cookie = cookie::own().ok();
+        facts.cookies = cookie::of(&desired.namespaces());
         let wanted = lower::lower(desired, &facts)?;
         let problems = check_namespaces(&wanted);
         if !problems.is_empty() {
@@ -253,6 +256,11 @@ impl Dataplane {
             node: &node,
             record: &self.record,
             pinned,
+            sockets: self
+                .programs
+                .pins()
+                .pinned_sockets()
+                .map_err(|e| refused(&e))?,
         };
         let mut observed = observe::observe(&wanted, sources)
             .await

@@ -3,6 +3,7 @@
 //! Each surface is one module that speaks of our own types. No type of rtnetlink or aya leaves it.
 
 pub(crate) mod bpf;
+pub(crate) mod cookie;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod nft;

@@ -1,10 +1,12 @@
 //! From what is desired to what the kernel has to hold: pure.
 
 mod pairs;
+mod sockets;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use abi::{Address, MARK_UNSOLICITED};
 
@@ -12,7 +14,7 @@ use crate::desired::Desired;
 use crate::names::Names;
 use crate::problem::{Problem, ProblemCode};
 use crate::tables::LinkRef;
-use crate::world::{Firewall, Hook, LinkName, Program, Tunnel, World};
+use crate::world::{Firewall, Hook, LinkName, Program, SocketHook, Tunnel, World};
 
 /// What the planner must know of the node beyond what is ours.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub(crate) struct Facts {
     pub(crate) names: Names,
     /// Every interface of the node that is not ours, loopback excepted, with its addresses.
     pub(crate) uplinks: BTreeMap<LinkName, Uplink>,
+    /// The cookie of the node's namespace; `None` when the kernel does not tell.
+    pub(crate) cookie: Option<u64>,
+    /// The cookies of tasks' namespaces, as far as those can be entered.
+    pub(crate) cookies: BTreeMap<PathBuf, u64>,
     /// The numbers that nodes have at present.
     pub(crate) vteps: BTreeMap<u32, Address>,
     /// How many numbers there are.
@@ -92,6 +98,10 @@ pub(crate) fn lower(desired: &Desired, facts: &Facts) -> Result<World, Vec<Probl
     pairs::lower(desired, facts, mtu, &mut world, &mut problems);
     world.hooks = hooks(facts, &world);
     world.tables = tables::lower(desired, facts, mtu, &mut problems);
+    // As many instances as the kernel runs programs can do so: none without need.
+    if !world.tables.netns.is_empty() {
+        world.sockets = SocketHook::ALL.into();
+    }
     if problems.is_empty() {
         Ok(world)
     } else {

@@ -13,7 +13,7 @@ use crate::names::{self, LinkRole, Names};
 use crate::plan::Observed;
 use crate::record::Record;
 use crate::tables::LinkRef;
-use crate::world::{End, Hook, LinkName, Namespace, Pair, Route, Tunnel, World};
+use crate::world::{End, Hook, LinkName, Namespace, Pair, Route, SocketHook, Tunnel, World};
 
 /// The kernel cannot be observed; nothing has been changed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,8 @@ impl Node {
         Ok(Facts {
             names: names.clone(),
             uplinks,
+            cookie: None,
+            cookies: BTreeMap::new(),
             vteps,
             vtep_capacity,
             reserved_ports: before(RESERVED_PORTS)?.unwrap_or_default(),
@@ -133,6 +135,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) node: &'a Node,
     pub(crate) record: &'a Record,
     pub(crate) pinned: Vec<PinnedLink>,
+    pub(crate) sockets: BTreeSet<SocketHook>,
 }
 
 /// Observes everything that `wanted` speaks of, and everything of ours that it does not. The tables
@@ -163,6 +166,7 @@ pub(crate) async fn observe(
         }
     }
     observed.world.hooks = hooks(&sources.pinned, &node.names());
+    observed.world.sockets = sources.sockets;
     observed.world.sysctls = node_sysctls(wanted, sources.record)?;
     observed.touched = sources.record.namespaces().keys().cloned().collect();
     observed.world.namespaces = inside

@@ -16,7 +16,7 @@ use ipnetwork::IpNetwork;
 
 use crate::problem::Problem;
 use crate::tables::{FrontendKey, LinkRef, Place};
-use crate::world::{Firewall, Hook, LinkName, Pair, Route, Rule, Tunnel, World};
+use crate::world::{Firewall, Hook, LinkName, Pair, Route, Rule, SocketHook, Tunnel, World};
 
 pub(crate) use links::bare;
 pub(crate) use tables::{Purge, TableChange};
@@ -122,6 +122,10 @@ pub(crate) enum Change {
     Attach { hook: Hook },
     /// Detaches a program.
     Detach { hook: Hook },
+    /// Attaches socket hooks, all or none.
+    AttachSockets { hooks: Vec<SocketHook> },
+    /// Detaches a socket hook.
+    DetachSocket { hook: SocketHook },
     /// Changes the contents of a map.
     Table(TableChange),
 }

@@ -30,6 +30,9 @@ pub enum ProblemCode {
     Underlay,
     /// A task's namespace does not exist, or is none.
     Namespace,
+    /// The socket hooks cannot be attached: VIPs are translated per packet, published ports do not
+    /// answer on loopback.
+    SocketHooks,
     /// The desired state contradicts itself or asks for more than the tables hold.
     Desired,
     /// The kernel refused a change, or to be observed.
@@ -73,6 +76,7 @@ impl ProblemCode {
             Self::ForeignFirewall => "foreign-firewall",
             Self::Underlay => "underlay",
             Self::Namespace => "namespace",
+            Self::SocketHooks => "socket-hooks",
             Self::Desired => "desired",
             Self::Refused => "refused",
             Self::Busy => "busy",

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::apply::Outcome;
 use crate::desired::Desired;
 use crate::handle::Dataplane;
-use crate::kernel::probe;
+use crate::kernel::{bpf, probe};
 use crate::lower::{self, Facts, Underlay};
 use crate::problem::Problem;
 use crate::watch::link_name;
-use crate::world::Program;
+use crate::world::{Program, SocketHook};
 
 /// How things are.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +20,7 @@ pub struct Status {
     pub underlay: Option<Underlay>,
     /// Largest inner packet in bytes; `None` until the first state has been applied.
     pub overlay_mtu: Option<u32>,
-    /// Interfaces by program.
+    /// Interfaces by program; for socket hooks the cgroup.
     pub programs: BTreeMap<&'static str, BTreeSet<String>>,
     /// The node's end of each attachment, by the endpoint's name.
     pub host_interfaces: BTreeMap<String, String>,
@@ -43,7 +44,7 @@ impl Dataplane {
         status
     }
 
-    pub(crate) fn update_status(&mut self, desired: &Desired, facts: &Facts, problems: &[Problem]) {
+    pub(crate) fn update_status(&mut self, desired: &Desired, facts: &Facts, outcome: &Outcome) {
         let underlay = lower::underlay(desired, facts).ok();
         let vteps = self.maps.vteps.entries().unwrap_or_default().into_iter();
         let names = &self.names;
@@ -64,7 +65,13 @@ impl Dataplane {
                 .filter(|(_, vtep)| !vtep.address.is_unspecified())
                 .map(|(number, vtep)| (number, vtep.address.into()))
                 .collect(),
-            problems: problems.iter().cloned().chain(probe::obstacles()).collect(),
+            problems: outcome
+                .problems
+                .iter()
+                .chain(&outcome.drawbacks)
+                .cloned()
+                .chain(probe::obstacles())
+                .collect(),
             ..Status::default()
         };
     }
@@ -80,6 +87,12 @@ impl Dataplane {
                 .entry(link.program.name())
                 .or_default()
                 .extend(name);
+        }
+        let cgroup = bpf::cgroup_top().map(|top| top.display().to_string());
+        let pinned = self.programs.pins().pinned_sockets().unwrap_or_default();
+        for hook in SocketHook::ALL {
+            let attached = cgroup.as_ref().ok().filter(|_| pinned.contains(&hook));
+            programs.insert(hook.name(), attached.into_iter().cloned().collect());
         }
         programs
     }

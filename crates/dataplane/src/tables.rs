@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
-    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Network, PublishedKey,
+    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, PublishedKey,
     ServiceKey, Settings,
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Tables {
     /// Number to underlay address; 0 is this node.
     pub(crate) vteps: BTreeMap<u32, Address>,
     pub(crate) networks: BTreeMap<NetId, Network>,
+    /// By the cookies of namespaces.
+    pub(crate) netns: BTreeMap<u64, Netns>,
     pub(crate) ifaces: BTreeMap<LinkRef, Iface>,
     /// This node's own addresses, each with its interface.
     pub(crate) addresses: BTreeMap<Address, LinkRef>,

@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) firewall: Option<Firewall>,
     /// Which program is attached where.
     pub(crate) hooks: BTreeSet<Hook>,
+    /// Which socket hooks are attached.
+    pub(crate) sockets: BTreeSet<SocketHook>,
     /// The contents of the maps.
     pub(crate) tables: Tables,
 }
@@ -191,6 +193,73 @@ impl Program {
             Self::ToTask => "to_task",
             Self::FromOverlay => "from_overlay",
             Self::FromUplink => "from_uplink",
+        }
+    }
+}
+
+/// What processes do with sockets, in the order in which the hooks are attached: whoever is led
+/// elsewhere finds everything that hides it in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum SocketHook {
+    Release,
+    Receive4,
+    Receive6,
+    PeerName4,
+    PeerName6,
+    Send4,
+    Send6,
+    Connect4,
+    Connect6,
+    Bind4,
+    Bind6,
+}
+
+impl SocketHook {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Release,
+        Self::Receive4,
+        Self::Receive6,
+        Self::PeerName4,
+        Self::PeerName6,
+        Self::Send4,
+        Self::Send6,
+        Self::Connect4,
+        Self::Connect6,
+        Self::Bind4,
+        Self::Bind6,
+    ];
+
+    /// The program's name in the object file, in pins and in listings.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Release => "sock_release",
+            Self::Receive4 => "recvmsg4",
+            Self::Receive6 => "recvmsg6",
+            Self::PeerName4 => "getpeername4",
+            Self::PeerName6 => "getpeername6",
+            Self::Send4 => "sendmsg4",
+            Self::Send6 => "sendmsg6",
+            Self::Connect4 => "connect4",
+            Self::Connect6 => "connect6",
+            Self::Bind4 => "bind4",
+            Self::Bind6 => "bind6",
+        }
+    }
+
+    /// Its number in `enum bpf_attach_type` of linux/bpf.h.
+    pub(crate) const fn attach_type(self) -> u32 {
+        match self {
+            Self::Bind4 => 8,
+            Self::Bind6 => 9,
+            Self::Connect4 => 10,
+            Self::Connect6 => 11,
+            Self::Send4 => 14,
+            Self::Send6 => 15,
+            Self::Receive4 => 19,
+            Self::Receive6 => 20,
+            Self::PeerName4 => 29,
+            Self::PeerName6 => 30,
+            Self::Release => 34,
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Network {
     pub internal: Field<bool>,
     /// Upper bound of its MTU in bytes.
     pub mtu: Field<i64>,
+    /// Whether its VIPs are translated where a task dials them.
+    pub socket_lb: Field<bool>,
 }
 
 /// An endpoint.

@@ -66,6 +66,8 @@ pub struct Network {
     pub internal: bool,
     /// Upper bound of the MTU in bytes, 1,280 to 65,485 (576 without IPv6).
     pub mtu: Option<u16>,
+    /// Whether its VIPs are translated where a task dials them; else per packet only.
+    pub socket_lb: bool,
 }
 
 /// A task: whatever runs in one network namespace of one node.

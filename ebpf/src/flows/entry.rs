@@ -132,7 +132,7 @@ impl Entry {
                 let _ = EMBRYOS.remove(twin_key);
             }
         }
-        add_load(flow.backend, |load| &raw mut load.opened);
+        count_opened(flow.backend);
         let _ = EMBRYOS.remove(key);
     }
 
@@ -200,8 +200,20 @@ fn count_end(flow: *mut Flow) {
     // SAFETY: as in `Entry::flow`.
     let Flow { seen, backend, .. } = *unsafe { &*flow };
     if seen & Seen::COUNTED == 0 && set(flow, Seen::COUNTED) & Seen::COUNTED == 0 {
-        add_load(backend, |load| &raw mut load.closed);
+        count_closed(backend);
     }
+}
+
+/// Counts the begin of a flow to a backend.
+#[inline(always)]
+pub(crate) fn count_opened(backend: u32) {
+    add_load(backend, |load| &raw mut load.opened);
+}
+
+/// Counts the end of one.
+#[inline(always)]
+pub(crate) fn count_closed(backend: u32) {
+    add_load(backend, |load| &raw mut load.closed);
 }
 
 #[inline(always)]

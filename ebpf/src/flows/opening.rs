@@ -14,7 +14,7 @@ use crate::{
 
 /// A flow to be opened by the client's packet at hand.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Opening {
     /// The network in which client and backend meet.
     pub(crate) net: NetId,

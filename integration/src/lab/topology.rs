@@ -74,6 +74,9 @@ pub struct Network {
     /// Upper bound of its MTU, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// Whether VIPs are translated at connect(2); so where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_lb: Option<bool>,
 }
 
 /// `[[endpoint]]`

@@ -15,6 +15,7 @@ impl Shown for Network {
             gateways: vec![Ipv4Addr::new(10, 0, 1, 1).into()],
             internal: false,
             mtu: Some(1450),
+            socket_lb: true,
             endpoints: 3,
             services: 1,
         }
@@ -70,6 +71,7 @@ pub(crate) fn describe(detail: &NetworkDetail) -> Vec<String> {
         format!("Gateways:\t{}", cell::list(&network.gateways)),
         format!("Internal:\t{}", cell::flag(network.internal)),
         format!("MTU:\t{}", cell::optional(network.mtu)),
+        format!("Socket LB:\t{}", cell::flag(network.socket_lb)),
         format!("Endpoints:\t{}", cell::list(&detail.endpoint_list)),
         format!("Services:\t{}", cell::list(&detail.service_list)),
     ])

@@ -24,7 +24,8 @@ fn json_is_one_object_a_line_in_the_order_of_the_api() {
     let two = [Network::example(), Network::example()];
     let line = concat!(
         r#"{"ID":"4097","Name":"app","Vni":4097,"Subnets":["10.0.1.0/24"],"#,
-        r#""Gateways":["10.0.1.1"],"Internal":false,"Mtu":1450,"Endpoints":3,"Services":1}"#,
+        r#""Gateways":["10.0.1.1"],"Internal":false,"Mtu":1450,"SocketLb":true,"#,
+        r#""Endpoints":3,"Services":1}"#,
     );
     let expected = format!("{line}\n{line}\n");
     assert_eq!(shown(Some("json"), &two), expected);

@@ -54,6 +54,7 @@ fn networks(snapshot: &Snapshot) -> Vec<NetworkDetail> {
             gateways: values(&network.gateways),
             internal: network.internal,
             mtu: mtu.map(|mtu| mtu.min(bound)),
+            socket_lb: network.socket_lb,
             endpoints: 0,
             services: 0,
         }
@@ -69,6 +70,7 @@ fn networks(snapshot: &Snapshot) -> Vec<NetworkDetail> {
             subnets,
             internal: false,
             mtu,
+            socket_lb: true,
             endpoints: 0,
             services: 0,
         }

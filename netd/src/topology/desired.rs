@@ -54,6 +54,7 @@ impl Part<'_> {
                 name: name.to_string(),
                 subnets: pairs(&network.subnets, &network.gateways),
                 mtu: network.mtu,
+                socket_lb: network.socket_lb,
             };
             networks.insert(net(network.vni), described);
         }
@@ -63,6 +64,7 @@ impl Part<'_> {
                 name: NetworkName::INGRESS.to_owned(),
                 subnets,
                 mtu: None,
+                socket_lb: true,
             };
             networks.insert(net(ingress.vni), described);
         }

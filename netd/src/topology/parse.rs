@@ -86,6 +86,7 @@ impl Reader {
             subnets: self.strings(table, "subnets"),
             internal: self.boolean(table, "internal"),
             mtu: self.integer(table, "mtu"),
+            socket_lb: self.boolean(table, "socket_lb"),
         }
     }
 

@@ -48,6 +48,7 @@ fn desired(tasks: &[&Namespace]) -> Desired {
                     ("fd00:1::/64".parse().unwrap(), "fd00:1::1".parse().unwrap()),
                 ],
                 mtu: None,
+                socket_lb: true,
             },
         )]),
         endpoints: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! The kernel programs and their maps.
 
+mod cgroup;
 mod contents;
 mod flows;
 mod object;
@@ -7,6 +8,7 @@ mod pins;
 mod sys;
 mod table;
 
+pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use flows::{now_ns, origin};
 pub(crate) use object::{Maps, Programs, Samples, load};

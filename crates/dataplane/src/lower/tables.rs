@@ -64,6 +64,7 @@ pub(super) fn lower(
             .iter()
             .map(|(net, n)| (*net, network(n)))
             .collect(),
+        netns: super::sockets::lower(desired, facts),
         ifaces: lowering.ifaces(),
         addresses: own_addresses(facts),
         endpoints: lowering.endpoints(problems),
@@ -116,7 +117,7 @@ fn network(network: &crate::desired::Network) -> Network {
 }
 
 /// The first address of each family, or unspecified.
-fn by_family(addresses: &[IpAddr]) -> (Address, Address) {
+pub(super) fn by_family(addresses: &[IpAddr]) -> (Address, Address) {
     let first = |wanted: fn(&IpAddr) -> bool| {
         addresses
             .iter()

@@ -28,6 +28,7 @@ pub(super) fn plan(wanted: &World, observed: &Observed) -> Steps {
     namespaces(wanted, observed, &mut steps);
     firewall(wanted, present, &mut steps);
     hooks(wanted, present, &mut steps);
+    sockets(wanted, present, &mut steps);
     bring_up(wanted, present, &mut steps);
     steps
 }
@@ -337,6 +338,22 @@ fn hooks(wanted: &World, present: &World, steps: &mut Steps) {
         .collect();
     removal.append(&mut steps.removal);
     steps.removal = removal;
+}
+
+/// After the tables: a socket is led nowhere before they are complete.
+fn sockets(wanted: &World, present: &World, steps: &mut Steps) {
+    let new: Vec<_> = wanted
+        .sockets
+        .difference(&present.sockets)
+        .copied()
+        .collect();
+    if !new.is_empty() {
+        steps.after.push(Change::AttachSockets { hooks: new });
+    }
+    let old = present.sockets.difference(&wanted.sockets);
+    steps
+        .removal
+        .extend(old.map(|hook| Change::DetachSocket { hook: *hook }));
 }
 
 fn bring_up(wanted: &World, present: &World, steps: &mut Steps) {

@@ -270,6 +270,12 @@ impl Model {
                 let number = self.number(&hook.link);
                 assert!(self.hooks.remove(&(number, hook.program)));
             }
+            Change::AttachSockets { hooks } => {
+                for hook in hooks {
+                    assert!(self.world.sockets.insert(*hook), "attached twice");
+                }
+            }
+            Change::DetachSocket { hook } => assert!(self.world.sockets.remove(hook)),
             Change::Table(change) => self.table(change),
         }
     }
@@ -313,6 +319,10 @@ impl Model {
             }
             TableChange::RemoveEndpoints(keys) => {
                 self.endpoints.retain(|key, _| !keys.contains(key));
+            }
+            TableChange::PutNetns(namespaces) => tables.netns.extend(namespaces.iter().copied()),
+            TableChange::RemoveNetns(keys) => {
+                tables.netns.retain(|key, _| !keys.contains(key));
             }
             TableChange::PutLoads(ids) => tables.loads.extend(ids),
             TableChange::RemoveLoads(ids) => tables.loads.retain(|id| !ids.contains(id)),

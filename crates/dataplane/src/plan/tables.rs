@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
-    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Network, Service, Settings,
+    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, Service,
+    Settings,
 };
 
 use super::Observed;
@@ -37,6 +38,10 @@ pub(crate) enum TableChange {
     WritePicks(Vec<(u32, Vec<u32>)>),
     /// Publishes frontends: from here on new flows see the new picks.
     PutFrontends(Vec<(FrontendKey, Service)>),
+    /// Lets the sockets of namespaces be led.
+    PutNetns(Vec<(u64, Netns)>),
+    /// Leaves the sockets of namespaces alone.
+    RemoveNetns(Vec<u64>),
     /// Withdraws frontends.
     RemoveFrontends(Vec<FrontendKey>),
     /// Forgets the flows of what is gone or elsewhere now.
@@ -80,6 +85,11 @@ pub(super) fn plan(wanted: &Tables, observed: &Observed) -> Result<Steps, Proble
     let mut steps = Steps::default();
     put(wanted, present, &mut steps.put);
     frontends(wanted, observed, &mut steps.put)?;
+    push(
+        &mut steps.put,
+        new(&wanted.netns, &present.netns),
+        TableChange::PutNetns,
+    );
     remove(wanted, present, &mut steps.remove);
     Ok(steps)
 }
@@ -234,6 +244,11 @@ fn value(balance: &Balance, place: Place) -> Service {
 }
 
 fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
+    push(
+        changes,
+        old(&wanted.netns, &present.netns),
+        TableChange::RemoveNetns,
+    );
     push(
         changes,
         old(&wanted.frontends, &present.frontends),

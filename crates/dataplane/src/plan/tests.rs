@@ -157,6 +157,7 @@ fn add_task(desired: &mut Desired, task: &Task) {
         name: format!("net-{}", net.0),
         subnets: vec![("10.0.0.0/24".parse().unwrap(), v4(10, 0, 0, 254))],
         mtu: None,
+        socket_lb: true,
     });
     let (attached, gateway) = if task.node == 0 {
         let attachment = Attachment {
@@ -226,12 +227,21 @@ fn lowered(desired: &Desired, case: &Case, model: &Model) -> World {
     let facts = Facts {
         names: Names::new("n1"),
         uplinks,
+        cookie: Some(1),
+        cookies: cookies(desired),
         vteps: model.observe().world.tables.vteps,
         vtep_capacity: 64,
         reserved_ports: "1000".to_owned(),
         forwarded_v6: Some(false),
     };
     lower(desired, &facts).unwrap()
+}
+
+fn cookies(desired: &Desired) -> BTreeMap<PathBuf, u64> {
+    let namespaces = desired.namespaces().into_iter().zip(2..);
+    namespaces
+        .map(|(path, cookie)| (path.to_owned(), cookie))
+        .collect()
 }
 
 fn node() -> Model {

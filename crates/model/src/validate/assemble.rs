@@ -90,6 +90,7 @@ impl Parts {
                             subnets: network.subnets.map(|subnet| subnet.value),
                             internal: network.internal,
                             mtu: network.mtu,
+                            socket_lb: network.socket_lb,
                         },
                     )
                 })

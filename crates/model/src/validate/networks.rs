@@ -27,6 +27,7 @@ pub(super) struct Draft {
     pub(super) subnets: PerFamily<Located<IpNetwork>>,
     pub(super) internal: bool,
     pub(super) mtu: Option<u16>,
+    pub(super) socket_lb: bool,
 }
 
 /// The ingress network, complete.
@@ -138,6 +139,9 @@ fn read_one(
     let mtu = report
         .optional(&raw.mtu)
         .and_then(|number| mtu(number, has_v6, report));
+    let socket_lb = report
+        .optional(&raw.socket_lb)
+        .is_none_or(|socket_lb| socket_lb.value);
     Some((
         name?,
         Draft {
@@ -145,6 +149,7 @@ fn read_one(
             subnets: subnets?,
             internal,
             mtu,
+            socket_lb,
         },
     ))
 }

@@ -45,6 +45,7 @@ impl Maps {
             settings: settings.map(|settings| local(settings, names)),
             vteps: vteps.map(|(number, vtep)| (number, vtep.address)).collect(),
             networks: self.networks.entries()?.into_iter().collect(),
+            netns: self.netns.entries()?.into_iter().collect(),
             ifaces: ifaces
                 .map(|(index, iface)| (link(index, names), iface))
                 .collect(),
@@ -147,6 +148,8 @@ impl Maps {
             TableChange::RemoveCursors(ids) => Ok(self.cursors.remove_all(ids).map(drop)?),
             TableChange::WritePicks(picks) => Ok(self.write_picks(picks)?),
             TableChange::PutFrontends(frontends) => Ok(self.put_frontends(frontends)?),
+            TableChange::PutNetns(namespaces) => Ok(self.netns.put_all(namespaces)?),
+            TableChange::RemoveNetns(cookies) => Ok(self.netns.remove_all(cookies).map(drop)?),
             TableChange::RemoveFrontends(keys) => Ok(self.remove_frontends(keys)?),
             TableChange::PurgeFlows(purge) => Ok(self.purge(purge)?),
         }

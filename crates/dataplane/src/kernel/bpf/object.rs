@@ -5,21 +5,23 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{MapError, RingBuf};
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{CgroupSock, CgroupSockAddr, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 
+use super::cgroup::{self, CgroupError};
 use super::pins::{self, PinError, PinnedLink, Pins};
 use super::sys;
 use super::table::{CpuTable, Plain, Table, TableError};
-use crate::world::Program;
+use crate::world::{Program, SocketHook};
 
 /// The object with all programs, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
 
 /// The maps that outlive this process, by their names in the object.
-const PINNED: [&str; 18] = [
+const PINNED: [&str; 21] = [
     "ADDRESSES",
     "BACKENDS",
+    "CONNECTED",
     "CURSORS",
     "DROPS",
     "EMBRYOS",
@@ -28,12 +30,14 @@ const PINNED: [&str; 18] = [
     "FRAGMENTS",
     "IFACES",
     "LOADS",
+    "NETNS",
     "NETWORKS",
     "PICKS",
     "PUBLISHED",
     "SAMPLES",
     "SERVICES",
     "SETTINGS",
+    "UNCONNECTED",
     "VTEPS",
     "VTEP_IDS",
 ];
@@ -78,6 +82,7 @@ pub(crate) enum LoadError {
 pub(crate) struct Programs {
     pins: Pins,
     programs: BTreeMap<Program, OwnedFd>,
+    sockets: BTreeMap<SocketHook, OwnedFd>,
 }
 
 /// Every map.
@@ -85,6 +90,8 @@ pub(crate) struct Programs {
 pub(crate) struct Maps {
     pub(crate) settings: Table<u32, abi::Settings>,
     pub(crate) ifaces: Table<u32, abi::Iface>,
+    /// Cookie to namespace.
+    pub(crate) netns: Table<u64, abi::Netns>,
     pub(crate) networks: Table<abi::NetId, abi::Network>,
     pub(crate) endpoints: Table<abi::EndpointKey, abi::Endpoint>,
     pub(crate) vteps: Table<u32, abi::Vtep>,
@@ -139,7 +146,16 @@ pub(crate) fn load(
     for program in Program::ALL {
         programs.insert(program, load_program(&mut ebpf, program.name())?);
     }
-    Ok((Programs { pins, programs }, maps, Samples { ring }))
+    let mut sockets = BTreeMap::new();
+    for hook in SocketHook::ALL {
+        sockets.insert(hook, load_socket_program(&mut ebpf, hook)?);
+    }
+    let programs = Programs {
+        pins,
+        programs,
+        sockets,
+    };
+    Ok((programs, maps, Samples { ring }))
 }
 
 fn load_object(pins: &Pins, flow_capacity: Option<u32>) -> Result<Ebpf, LoadError> {
@@ -167,6 +183,25 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadErro
     fd.map_err(|source| LoadError::Descriptor { name, source })
 }
 
+fn load_socket_program(ebpf: &mut Ebpf, hook: SocketHook) -> Result<OwnedFd, LoadError> {
+    let name = hook.name();
+    let error = |source| LoadError::Program {
+        name,
+        source: Box::new(source),
+    };
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    let fd = if hook == SocketHook::Release {
+        let program: &mut CgroupSock = program.try_into().map_err(error)?;
+        program.load().map_err(error)?;
+        program.fd().map_err(error)?.as_fd().try_clone_to_owned()
+    } else {
+        let program: &mut CgroupSockAddr = program.try_into().map_err(error)?;
+        program.load().map_err(error)?;
+        program.fd().map_err(error)?.as_fd().try_clone_to_owned()
+    };
+    fd.map_err(|source| LoadError::Descriptor { name, source })
+}
+
 impl Programs {
     pub(crate) const fn pins(&self) -> &Pins {
         &self.pins
@@ -178,7 +213,29 @@ impl Programs {
         for link in links.iter().filter(|link| link.alive) {
             self.pins.replace(link, self.fd(link.program))?;
         }
+        for hook in self.pins.pinned_sockets()? {
+            self.pins.replace_socket(hook, self.socket(hook))?;
+        }
         Ok(links)
+    }
+
+    /// Attaches all of `hooks`, or none of them: who is led at connect() must be answered as if not.
+    pub(crate) fn attach_sockets(&self, hooks: &[SocketHook]) -> Result<(), CgroupError> {
+        let cgroup = cgroup::open(&cgroup::top()?)?;
+        for (done, hook) in hooks.iter().enumerate() {
+            let result = self.pins.attach_socket(*hook, self.socket(*hook), &cgroup);
+            if let Err(error) = result {
+                for hook in &hooks[..done] {
+                    self.pins.detach_socket(*hook)?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn socket(&self, hook: SocketHook) -> &OwnedFd {
+        self.sockets.get(&hook).expect("every program was loaded")
     }
 
     pub(crate) fn attach(&self, program: Program, ifindex: u32) -> Result<(), PinError> {
@@ -197,6 +254,7 @@ impl Maps {
         Ok(Self {
             settings: table(pins, "SETTINGS")?,
             ifaces: table(pins, "IFACES")?,
+            netns: table(pins, "NETNS")?,
             networks: table(pins, "NETWORKS")?,
             endpoints: table(pins, "ENDPOINTS")?,
             vteps: table(pins, "VTEPS")?,

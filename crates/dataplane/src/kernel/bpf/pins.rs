@@ -25,7 +25,7 @@ pub(crate) struct PinError {
 }
 
 impl PinError {
-    fn new(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
+    pub(super) fn new(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self {
             action,
             path: path.to_owned(),
@@ -89,6 +89,10 @@ impl Pins {
                 .map_err(|source| PinError::new("create", &directory, source))?;
         }
         Ok(pins)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn maps(&self) -> PathBuf {

@@ -295,6 +295,23 @@ pub(super) fn link_create(
     unsafe { call(Command::LinkCreate, &mut attributes) }.map(own)
 }
 
+/// Attaches `program` behind whatever is attached to the cgroup already.
+pub(super) fn link_create_at_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    attach_type: u32,
+) -> io::Result<OwnedFd> {
+    let mut attributes = LinkCreateAttributes {
+        program_fd: number(program),
+        // The cgroup's descriptor shares its place with the interface.
+        target_ifindex: number(cgroup),
+        attach_type,
+        ..LinkCreateAttributes::default()
+    };
+    // SAFETY: there is no address among the attributes.
+    unsafe { call(Command::LinkCreate, &mut attributes) }.map(own)
+}
+
 /// Replaces the program of `link`; no packet passes in between.
 pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attributes = LinkUpdateAttributes {

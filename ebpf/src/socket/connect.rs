@@ -1,0 +1,58 @@
+//! A process connects a socket.
+
+use abi::{DropReason, Lead, Netns};
+
+use super::{ALLOW, CONNECTION_REFUSED, Dial, frontend, lead};
+use crate::{flows::Opening, maps::CONNECTED};
+
+/// Decides about one connect(2).
+#[inline(always)]
+pub(crate) fn run(dial: Dial) -> i32 {
+    let Some(netns) = super::netns(dial) else {
+        return ALLOW;
+    };
+    if !dial.is_balanced() {
+        return ALLOW;
+    }
+    match connect(dial, netns) {
+        Ok(()) => ALLOW,
+        Err(reason) => super::refuse(dial, reason, CONNECTION_REFUSED),
+    }
+}
+
+#[inline(always)]
+fn connect(dial: Dial, netns: &'static Netns) -> Result<(), DropReason> {
+    let mut header = dial.header();
+    let Some(frontend) = frontend::find(netns, &mut header)? else {
+        // A datagram socket may be connected again and again.
+        if let Some(old) = existing(dial) {
+            lead::end(old);
+        }
+        return Ok(());
+    };
+    let mut opening = Opening::default();
+    lead::choose(&frontend, &header, &mut opening)?;
+    if let Some(new) = room(dial) {
+        lead::begin(new, dial, &frontend, (&header, &opening));
+    }
+    Ok(())
+}
+
+/// Where the socket was led by an earlier connect(2).
+#[inline(always)]
+pub(super) fn existing(dial: Dial) -> Option<&'static mut Lead> {
+    // SAFETY: the context is that of this run, and so is its socket.
+    let lead = unsafe { CONNECTED.get_ptr_mut(&dial.context()) };
+    // SAFETY: what belongs to a socket outlives the run, and the kernel holds the socket's lock: no
+    // other hook sees it now.
+    unsafe { lead.as_mut() }
+}
+
+/// Room for where the socket is led; `None` when the socket may take no more memory.
+#[inline(always)]
+fn room(dial: Dial) -> Option<&'static mut Lead> {
+    // SAFETY: as in `existing`.
+    let lead = unsafe { CONNECTED.get_or_insert_ptr_mut(&dial.context(), None) };
+    // SAFETY: as in `existing`; a new value is all zero.
+    unsafe { lead.as_mut() }
+}
