@@ -4,6 +4,7 @@
 //! server included. Ways that are compared are used in turn, round after round, so that whatever
 //! else the machine does meets all of them.
 
+mod change;
 mod cpu;
 mod crr;
 mod fabric;
@@ -35,6 +36,12 @@ pub enum Measurement {
     IngressCrr,
     /// Run time of the programs for one packet.
     PacketNs,
+    /// 10,000 services from empty.
+    #[value(name = "program-10k")]
+    Program10k,
+    /// One endpoint's change with 10,000 services loaded.
+    #[value(name = "change-10k")]
+    Change10k,
 }
 
 /// How much work is put into a figure.
@@ -56,6 +63,8 @@ pub fn run(measurement: Measurement, effort: &Effort) -> Result<Vec<Row>> {
         Measurement::VipCrr => vip_crr::run(effort),
         Measurement::IngressCrr => ingress_crr::run(effort),
         Measurement::PacketNs => packet::run(effort),
+        Measurement::Program10k => change::program(effort),
+        Measurement::Change10k => change::change(effort),
     }
 }
 

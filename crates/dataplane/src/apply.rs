@@ -108,7 +108,7 @@ impl Executor<'_> {
             Change::RestoreSysctl { key } => self.restore_sysctl(key),
             Change::CreateTunnel { name, tunnel } => {
                 self.netlink.create_tunnel(name, *tunnel).await?;
-                self.renumber().await
+                self.learn_number(name).await
             }
             Change::SetTunnelMtu { name, mtu } => {
                 Ok(self.netlink.set_mtu(self.number(name)?, *mtu).await?)
@@ -169,12 +169,10 @@ impl Executor<'_> {
         }
     }
 
-    async fn renumber(&mut self) -> Result<(), ChangeError> {
-        let links = self.netlink.links().await?;
-        let named = links
-            .iter()
-            .filter_map(|l| Some((LinkName::new(&l.name)?, l.index)));
-        self.index = named.collect();
+    async fn learn_number(&mut self, name: &LinkName) -> Result<(), ChangeError> {
+        let number = self.netlink.link_number(name).await?;
+        let number = number.ok_or_else(|| ChangeError::NoLink(name.clone()))?;
+        self.index.insert(name.clone(), number);
         Ok(())
     }
 
@@ -209,7 +207,7 @@ impl Executor<'_> {
             mtu: pair.node.mtu,
         };
         self.netlink.create_pair(&request).await?;
-        self.renumber().await
+        self.learn_number(name).await
     }
 
     async fn delete_link(&mut self, name: &LinkName) -> Result<(), ChangeError> {
@@ -235,10 +233,9 @@ impl Executor<'_> {
                 if let EndChange::Sysctl(key, value) = change {
                     return namespace.run(|| set_end_sysctl(interface, key, value))?;
                 }
-                let links = netlink.links().await?;
-                let link = links.iter().find(|link| link.name == interface.as_str());
-                let link = link.ok_or_else(|| ChangeError::NoLink(interface.clone()))?;
-                configure(netlink, link.index, change).await
+                let number = netlink.link_number(interface).await?;
+                let number = number.ok_or_else(|| ChangeError::NoLink(interface.clone()))?;
+                configure(netlink, number, change).await
             }
         }
     }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use abi::hash::murmur3_32;
 
-use crate::apply::Executor;
+use crate::apply::{Executor, Outcome};
 use crate::desired::Desired;
 use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
 use crate::kernel::cookie;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
 use crate::kernel::probe;
+use crate::known::Known;
 use crate::lock::{self, Lock};
 use crate::lower::{self, Facts};
 use crate::names::Names;
@@ -25,7 +26,7 @@ use crate::record::Record;
 use crate::status::Status;
 use crate::tables::{FrontendKey, Place};
 use crate::watch::Events;
-use crate::world::World;
+use crate::world::{LinkName, World};
 
 /// How long the places of old picks are left alone. A program that has read a frontend's value reads
 /// its picks within microseconds; this is that, with room for a stalled virtual machine.
@@ -67,6 +68,23 @@ pub struct ApplyError {
     pub changed: bool,
 }
 
+impl ApplyError {
+    pub(crate) const fn unchanged(problems: Vec<Problem>) -> Self {
+        Self {
+            problems,
+            changed: false,
+        }
+    }
+
+    pub(crate) fn nothing_to_edit() -> Self {
+        Self::unchanged(vec![Problem::new(
+            ProblemCode::Desired,
+            "there is no state that could be edited".to_owned(),
+            "a whole state first",
+        )])
+    }
+}
+
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -91,6 +109,8 @@ pub struct Dataplane {
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
     pub(crate) status: Status,
+    /// `None` when the kernel has to be looked at before anything is changed.
+    pub(crate) known: Option<Known>,
 }
 
 /// What a plan starts from.
@@ -98,7 +118,7 @@ struct Prepared {
     wanted: World,
     facts: Facts,
     observed: Observed,
-    index: BTreeMap<crate::world::LinkName, u32>,
+    index: BTreeMap<LinkName, u32>,
 }
 
 impl Dataplane {
@@ -140,31 +160,65 @@ impl Dataplane {
             previous: Previous::default(),
             quarantine: Vec::new(),
             status: Status::default(),
+            known: None,
         };
         dataplane.status.problems = probe::obstacles();
         Node::observe(&dataplane.netlink).await.map_err(refused)?;
         Ok(dataplane)
     }
 
-    /// Brings the kernel to `desired` by differences.
+    /// Brings the kernel to `desired` by differences. Where those from the state before are few and
+    /// concern the tables only, the kernel is taken to hold what it was given; otherwise, and when
+    /// there is no difference, everything is looked at.
     ///
     /// # Errors
     /// When something is wrong with `desired`, nothing is changed; when the kernel refuses something,
     /// everything else is done.
     pub async fn apply(&mut self, desired: &Desired) -> Result<Report, ApplyError> {
-        let unchanged = |problems| ApplyError {
-            problems,
-            changed: false,
-        };
-        let prepared = self.prepare(desired).await.map_err(unchanged)?;
+        let edit = self.known.as_ref().and_then(|known| known.edit(desired));
+        match edit {
+            Some(edit) => self.edit(&edit).await,
+            None => self.audit(desired).await,
+        }
+    }
+
+    /// Brings the kernel to `desired` by differences from what it holds, whoever has put it there.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn audit(&mut self, desired: &Desired) -> Result<Report, ApplyError> {
+        self.known = None;
+        let prepared = self.prepare(desired).await;
         let Prepared {
             wanted,
             facts,
             observed,
             index,
-        } = prepared;
-        let changes = plan(&wanted, &observed).map_err(|problem| unchanged(vec![problem]))?;
+        } = prepared.map_err(ApplyError::unchanged)?;
+        let planned = plan(&wanted, &observed);
+        let changes = planned.map_err(|problem| ApplyError::unchanged(vec![problem]))?;
         self.isolate(&changes, &observed);
+        let (mut outcome, index) = self.execute(&changes, index).await;
+        if outcome.problems.is_empty() {
+            outcome.problems.extend(self.settle().err());
+        }
+        self.update_status(desired, &facts, &outcome);
+        let Outcome { done, problems, .. } = outcome;
+        if !problems.is_empty() {
+            let changed = done > 0;
+            return Err(ApplyError { problems, changed });
+        }
+        let (from, to) = ((observed, &changes[..]), (facts, &wanted));
+        self.known = Some(Known::new(desired, to, from, index));
+        Ok(Report { changes: done })
+    }
+
+    /// Makes changes; hands back the numbers of the node's interfaces, brought up to date.
+    pub(crate) async fn execute(
+        &mut self,
+        changes: &[Change],
+        index: BTreeMap<LinkName, u32>,
+    ) -> (Outcome, BTreeMap<LinkName, u32>) {
         let mut executor = Executor {
             netlink: &self.netlink,
             programs: &self.programs,
@@ -174,20 +228,8 @@ impl Dataplane {
             seed: murmur3_32(self.names.table().as_bytes(), 0),
             inside: BTreeMap::new(),
         };
-        let mut outcome = executor.run(&changes).await;
-        if outcome.problems.is_empty() {
-            outcome.problems.extend(self.settle().err());
-        }
-        self.update_status(desired, &facts, &outcome);
-        if !outcome.problems.is_empty() {
-            return Err(ApplyError {
-                problems: outcome.problems,
-                changed: outcome.done > 0,
-            });
-        }
-        Ok(Report {
-            changes: outcome.done,
-        })
+        let outcome = executor.run(changes).await;
+        (outcome, executor.index)
     }
 
     /// Listens for changes of the node's own interfaces and addresses, and for the loss of ours: after
@@ -271,13 +313,7 @@ impl Dataplane {
         observed.outlived = self.previous.outlived(&places, Instant::now());
         observed.places = places;
         observed.pick_capacity = self.maps.picks.capacity();
-        self.quarantine
-            .retain(|(since, _)| since.elapsed() < QUARANTINE);
-        observed.quarantine = self
-            .quarantine
-            .iter()
-            .map(|(_, range)| range.clone())
-            .collect();
+        observed.quarantine = self.quarantined(Instant::now());
         let index = names
             .into_iter()
             .map(|(number, name)| (name, number))
@@ -290,8 +326,16 @@ impl Dataplane {
         })
     }
 
+    /// The places of picks that a program may still be reading.
+    pub(crate) fn quarantined(&mut self, now: Instant) -> Vec<Range<u32>> {
+        self.quarantine
+            .retain(|(since, _)| now.saturating_duration_since(*since) < QUARANTINE);
+        let ranges = self.quarantine.iter().map(|(_, range)| range.clone());
+        ranges.collect()
+    }
+
     /// Keeps the places that the plan frees from being used again at once.
-    fn isolate(&mut self, changes: &[Change], observed: &Observed) {
+    pub(crate) fn isolate(&mut self, changes: &[Change], observed: &Observed) {
         let now = Instant::now();
         let mut free = |key: &FrontendKey, kept: Range<u32>| {
             let place = observed.places.get(key).copied().unwrap_or_default();

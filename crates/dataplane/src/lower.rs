@@ -17,7 +17,7 @@ use crate::tables::LinkRef;
 use crate::world::{Firewall, Hook, LinkName, Program, SocketHook, Tunnel, World};
 
 /// What the planner must know of the node beyond what is ours.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) names: Names,
     /// Every interface of the node that is not ours, loopback excepted, with its addresses.
@@ -107,6 +107,23 @@ pub(crate) fn lower(desired: &Desired, facts: &Facts) -> Result<World, Vec<Probl
     } else {
         Err(problems)
     }
+}
+
+/// Decides what the tables have to hold, and nothing else.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(crate) fn lower_tables(desired: &Desired, facts: &Facts) -> Result<World, Vec<Problem>> {
+    let underlay = underlay(desired, facts).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    let tables = tables::lower(desired, facts, overlay_mtu(&underlay), &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(World {
+        tables,
+        ..World::default()
+    })
 }
 
 /// Finds the interface that has the node's underlay address.

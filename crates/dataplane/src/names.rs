@@ -8,7 +8,7 @@ use abi::{Mac, NetId};
 use crate::world::LinkName;
 
 /// Derives every name from the instance's own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     instance: String,
     tag: String,

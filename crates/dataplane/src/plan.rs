@@ -15,7 +15,7 @@ use abi::Mac;
 use ipnetwork::IpNetwork;
 
 use crate::problem::Problem;
-use crate::tables::{FrontendKey, LinkRef, Place};
+use crate::tables::{FrontendKey, LinkRef, Place, Tables};
 use crate::world::{Firewall, Hook, LinkName, Pair, Route, Rule, SocketHook, Tunnel, World};
 
 pub(crate) use links::bare;
@@ -170,15 +170,27 @@ pub(crate) enum EndChange {
 /// # Errors
 /// When the tables have no room.
 pub(crate) fn plan(wanted: &World, observed: &Observed) -> Result<Vec<Change>, Problem> {
-    let observed = observed.without(&links::replaced(wanted, observed));
-    let links = links::plan(wanted, &observed);
-    let tables = tables::plan(&wanted.tables, &observed)?;
+    let replaced = links::replaced(wanted, observed);
+    let left = (!replaced.is_empty()).then(|| observed.without(&replaced));
+    let observed = left.as_ref().unwrap_or(observed);
+    let links = links::plan(wanted, observed);
+    let tables = tables::plan(&wanted.tables, observed)?;
     let mut changes = links.before;
     changes.extend(tables.put.into_iter().map(Change::Table));
     changes.extend(links.after);
     changes.extend(tables.remove.into_iter().map(Change::Table));
     changes.extend(links.removal);
     Ok(changes)
+}
+
+/// The same where nothing but the tables differs.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_tables(wanted: &Tables, observed: &Observed) -> Result<Vec<Change>, Problem> {
+    let tables = tables::plan(wanted, observed)?;
+    let all = tables.put.into_iter().chain(tables.remove);
+    Ok(all.map(Change::Table).collect())
 }
 
 #[cfg(test)]

@@ -85,13 +85,15 @@ pub fn table(rows: &[Row]) -> String {
 
 fn cells(row: &Row) -> [String; 9] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
-    let digits = if row.ratio.is_some() { 2 } else { 0 };
+    // Seconds are few, everything else is many.
+    let fine = if row.unit == "s" { 6 } else { 0 };
+    let digits = if row.ratio.is_some() { 2 } else { fine };
     [
         row.name.to_owned(),
         row.variant.clone(),
-        format!("{:.0}", row.ours),
+        format!("{:.fine$}", row.ours),
         or_dash(row.peer.clone()),
-        or_dash(row.peer_value.map(|value| format!("{value:.0}"))),
+        or_dash(row.peer_value.map(|value| format!("{value:.fine$}"))),
         row.unit.to_owned(),
         or_dash(row.ratio.map(|ratio| format!("{ratio:.3}"))),
         or_dash(

@@ -1,5 +1,7 @@
 //! Any state to any other, on the model kernel.
 
+mod edits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -210,10 +212,10 @@ fn add_task(desired: &mut Desired, task: &Task) {
 }
 
 fn wanted(case: &Case, model: &Model) -> World {
-    lowered(&desired(case), case, model)
+    lowered(&desired(case), case, model).0
 }
 
-fn lowered(desired: &Desired, case: &Case, model: &Model) -> World {
+fn lowered(desired: &Desired, case: &Case, model: &Model) -> (World, Facts) {
     let mut uplinks = BTreeMap::new();
     for number in 0..case.uplinks {
         let address = v4(192, 0, 2 + number, 1);
@@ -234,7 +236,7 @@ fn lowered(desired: &Desired, case: &Case, model: &Model) -> World {
         reserved_ports: "1000".to_owned(),
         forwarded_v6: Some(false),
     };
-    lower(desired, &facts).unwrap()
+    (lower(desired, &facts).unwrap(), facts)
 }
 
 fn cookies(desired: &Desired) -> BTreeMap<PathBuf, u64> {
@@ -365,7 +367,7 @@ fn second_network_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
     gateway.interface = "eth2".to_owned();
     let mut model = node();
     for desired in [&one, &two, &one] {
-        let wanted = lowered(desired, &case, &model);
+        let (wanted, _) = lowered(desired, &case, &model);
         reach_world(&mut model, &wanted);
     }
 }

@@ -55,6 +55,17 @@ impl Netlink {
         Ok(messages.into_iter().filter_map(read).collect())
     }
 
+    /// The number of one interface; `None` when there is none of this name.
+    pub(crate) async fn link_number(&self, name: &LinkName) -> Result<Option<u32>, NetlinkError> {
+        let request = self.handle.link().get().match_name(name.to_string());
+        let answer = collect("find link", request.execute()).await;
+        match answer {
+            Ok(messages) => Ok(messages.first().map(|message| message.header.index)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a veth pair whose far end is born in the task's namespace.
     pub(crate) async fn create_pair(&self, pair: &NewPair<'_>) -> Result<(), NetlinkError> {
         let far = LinkMessageBuilder::<LinkUnspec>::new()
