@@ -2,12 +2,15 @@
 
 mod arp;
 mod echo;
+mod limit;
 mod neighbour;
 mod reset;
+mod too_big;
 mod unreachable;
 
 use abi::{
-    Bytes, DropReason, Family, Header, Mac, Mesh, MeshDirection, Verdict, checksum, protocol,
+    Address, Bytes, DropReason, Family, Header, Mac, Mesh, MeshDirection, Verdict, checksum,
+    protocol,
 };
 
 pub(crate) use arp::answer as arp;
@@ -86,12 +89,32 @@ pub(crate) fn refuse(
         }
         reset::write(skb, header)?;
     } else {
-        if !unreachable::is_due(header) {
+        if !unreachable::is_due(header) || !limit::admits() {
             return Err(reason);
         }
         unreachable::write(skb, header)?;
     }
     drops::count(skb, reason, header);
+    back.send(skb)
+}
+
+/// Tells the sender, in the name of `source`, that the packet does not fit into the tunnel, and what
+/// would. Counted like a drop.
+///
+/// # Errors
+/// [`DropReason::TooBig`] when the packet is one that must not be answered.
+#[inline(never)]
+pub(crate) fn too_big(
+    skb: Skb,
+    header: &Header,
+    source: &Address,
+    back: Back,
+) -> Result<Verdict, DropReason> {
+    if !too_big::is_due(header) || !limit::admits() {
+        return Err(DropReason::TooBig);
+    }
+    too_big::write(skb, header, source, deliver::settings()?.overlay_mtu)?;
+    drops::count(skb, DropReason::TooBig, header);
     back.send(skb)
 }
 

@@ -7,6 +7,7 @@
 
 mod entry;
 mod opening;
+mod peek;
 
 use abi::{
     Address, Delivery, Direction, DropReason, FlowKey, FlowState, Header, NetId, Seen, Side,
@@ -16,6 +17,7 @@ use abi::{
 pub(crate) use self::entry::{count_closed, count_opened};
 use self::entry::{find, twin};
 pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
+pub(crate) use self::peek::peek;
 use crate::{drops::now_ns, skb::Skb};
 
 /// What becomes of a packet of one direction of a flow.

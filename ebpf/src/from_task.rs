@@ -12,6 +12,7 @@ use crate::{
     maps::{ENDPOINTS, IFACES},
     mesh,
     mesh::Client,
+    size,
     skb::Skb,
     vip,
 };
@@ -90,6 +91,13 @@ fn to_task(
         && let Some(translation) = vip::reply(skb, net, header)
     {
         vip::apply_reply(skb, header, translation)?;
+    } else if target.vtep != 0 && !size::fits(skb, header)? {
+        let source = vip::hairpin_client(net, header)?;
+        let back = Back::Task {
+            ifindex: skb.ifindex(),
+            mac: iface.mac,
+        };
+        return answer::too_big(skb, header, &source, back);
     }
     deliver::to_endpoint(skb, net, target)
 }
@@ -134,7 +142,11 @@ fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     // they say the gateway address.
     let is_unbound = header.protocol == protocol::UDP && !ingress.is_unspecified();
     if is_ingress || is_unbound {
-        let verdict = mesh::reply(skb, settings, header, ingress)?;
+        let back = Back::Task {
+            ifindex: skb.ifindex(),
+            mac: iface.mac,
+        };
+        let verdict = mesh::reply(skb, settings, header, ingress, back)?;
         if verdict != Verdict::PASS {
             return Ok(verdict);
         }

@@ -5,9 +5,9 @@
 //! node; netd changes them when it loads the object.
 
 use abi::{
-    Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Header, Iface, Lead, Leads, Load, NetId, Netns, Network, PublishedKey, Service,
-    ServiceKey, Settings, Vtep,
+    Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, ErrorCredit, Flow, FlowKey,
+    FragmentKey, FragmentPorts, Header, Iface, Lead, Leads, Load, NetId, Netns, Network,
+    PublishedKey, Quote, Service, ServiceKey, Settings, Vtep,
 };
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -83,6 +83,9 @@ pub(crate) static DROPS: PerCpuArray<DropCounter, { DropReason::COUNT }> = PerCp
 /// Entries are `abi::DropSample`; libbpf wants a ring buffer to have no value type.
 pub(crate) static SAMPLES: RingBuf<(), 65_536> = RingBuf::new();
 
+#[btf_map]
+pub(crate) static ERRORS: PerCpuArray<ErrorCredit, 1> = PerCpuArray::new();
+
 // What the stack has no room for, and what the verifier need not follow: a value read back from a map
 // is just a number to it, which keeps the states that it has to visit few.
 
@@ -100,6 +103,19 @@ pub(crate) static TWIN: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static OPENED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static QUOTE: PerCpuArray<Quote, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static QUOTED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
+/// Where the options of a SYN are being read.
+#[btf_map]
+pub(crate) static OPTION: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 /// This CPU's slot of a table with one.
 #[inline(always)]

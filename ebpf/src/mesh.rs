@@ -13,10 +13,10 @@ use crate::{
     balance::{self, ATTEMPTS},
     carrier::Origin,
     deliver, flows,
-    flows::Opening,
-    fragments,
+    flows::{Opening, Translation},
+    fragments, icmp,
     maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
-    rewrite,
+    rewrite, size,
     skb::Skb,
     vip,
 };
@@ -39,7 +39,7 @@ pub(crate) fn enter(
     client: Client<'_>,
 ) -> Result<Verdict, DropReason> {
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
-        return Ok(Verdict::PASS);
+        return icmp::enter(skb, settings, header, client);
     }
     let net = settings.ingress_net;
     if fragments::recall(net, header).is_err() {
@@ -54,8 +54,14 @@ pub(crate) fn enter(
             if ADDRESSES.get_ptr(header.destination).is_none() {
                 return Ok(Verdict::PASS);
             }
+            // Its answers would go nowhere, or to this node itself.
+            if header.source.is_martian()
+                || (matches!(client, Client::Uplink) && ADDRESSES.get_ptr(header.source).is_some())
+            {
+                return Err(DropReason::Martian);
+            }
             if let Err(reason) = open(skb, service, header, client) {
-                return answer::refuse(skb, header, reason, back(skb, client));
+                return tell(skb, header, reason, client);
             }
             flows::translation()?
         }
@@ -63,6 +69,10 @@ pub(crate) fn enter(
     fragments::remember(net, header);
     if translation.delivery.kind != delivery::MESH {
         vip::apply_forward(skb, header, translation)?;
+    } else if size::fits(skb, header)? {
+        size::clamp(skb, header)?;
+    } else {
+        return tell(skb, header, DropReason::TooBig, client);
     }
     deliver::to(skb, net, translation, MeshDirection::Forward)
 }
@@ -75,16 +85,30 @@ pub(crate) fn reply(
     settings: &Settings,
     header: &mut Header,
     server: &Address,
+    back: Back,
 ) -> Result<Verdict, DropReason> {
     let net = settings.ingress_net;
-    if fragments::resolve(net, header).is_err() {
+    let is_icmp = matches!(header.protocol, protocol::ICMP | protocol::ICMPV6);
+    if !is_icmp && fragments::resolve(net, header).is_err() {
         return Ok(Verdict::PASS);
     }
-    let mut key = flows::reverse_key(net, header);
-    key.server = *server;
-    let Some(translation) = flows::owned(skb, &key, Direction::Reply, header) else {
+    let found = if is_icmp {
+        icmp::reply(skb, net, header)
+    } else {
+        let mut key = flows::reverse_key(net, header);
+        key.server = *server;
+        flows::owned(skb, &key, Direction::Reply, header)
+    };
+    let Some(translation) = found else {
         return Ok(Verdict::PASS);
     };
+    if translation.delivery.kind == delivery::MESH {
+        if !size::fits(skb, header)? {
+            let source = vip::hairpin_client(net, header)?;
+            return answer::too_big(skb, header, &source, back);
+        }
+        size::clamp(skb, header)?;
+    }
     vip::apply_reply(skb, header, translation)?;
     deliver::to(skb, net, translation, MeshDirection::Reply)
 }
@@ -105,7 +129,7 @@ pub(crate) fn arrive(
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
     let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
-        return Err(DropReason::UnknownProtocol);
+        return icmp::arrive(skb, settings, &mesh, vtep, header);
     }
     fragments::resolve(settings.ingress_net, header)?;
     match mesh.direction {
@@ -187,13 +211,24 @@ fn arrive_reply(
     let mut key = flows::reverse_key(settings.ingress_net, header);
     key.side = Side::Forward as u8;
     let flow = flows::owned(skb, &key, Direction::Reply, header).ok_or(DropReason::BadReply)?;
+    to_client(skb, flow, vtep, &header.destination)
+}
+
+/// To the client of a flow whose backend is on the node `vtep`.
+#[inline(always)]
+pub(crate) fn to_client(
+    skb: Skb,
+    flow: &Translation,
+    vtep: u32,
+    client: &Address,
+) -> Result<Verdict, DropReason> {
     if flow.delivery.kind != delivery::MESH || flow.delivery.target != vtep {
         return Err(DropReason::SpoofedInner);
     }
     if flow.via != 0 {
         return Ok(Verdict::neighbour(flow.via));
     }
-    let task = deliver::endpoint(NetId::GATEWAY, &header.destination)
+    let task = deliver::endpoint(NetId::GATEWAY, client)
         .filter(|task| EndpointKind::from_u8(task.kind) == Some(EndpointKind::Task))
         .ok_or(DropReason::NoEndpoint)?;
     rewrite::to_task(skb, task.mac)?;
@@ -273,14 +308,25 @@ fn reply_delivery(skb: Skb, client: Client<'_>) -> Delivery {
     }
 }
 
-#[inline(always)]
-fn back(skb: Skb, client: Client<'_>) -> Back {
+/// Tells the client that its packet goes nowhere, in the name of the frontend.
+#[inline(never)]
+fn tell(
+    skb: Skb,
+    header: &Header,
+    reason: DropReason,
+    client: Client<'_>,
+) -> Result<Verdict, DropReason> {
     let ifindex = skb.ifindex();
-    match client {
+    let back = match client {
         Client::Uplink => Back::Uplink { ifindex },
         Client::Task(iface) => Back::Task {
             ifindex,
             mac: iface.mac,
         },
+    };
+    if reason == DropReason::TooBig {
+        answer::too_big(skb, header, &header.destination, back)
+    } else {
+        answer::refuse(skb, header, reason, back)
     }
 }

@@ -125,9 +125,10 @@ impl Skb {
         true
     }
 
+    /// As [`Self::store`], for places that no constant names.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "values are a few words")]
-    fn store_anywhere<T: Copy>(self, offset: u32, value: &T) -> Result<(), DropReason> {
+    pub(crate) fn store_anywhere<T: Copy>(self, offset: u32, value: &T) -> Result<(), DropReason> {
         let from = core::ptr::from_ref(value).cast_mut().cast();
         // SAFETY: `from` points to `size_of::<T>()` initialised bytes; the helper checks the offset.
         let result =
@@ -232,6 +233,23 @@ impl Bytes for Skb {
     #[inline(always)]
     fn length(&self) -> usize {
         self.len() as usize
+    }
+}
+
+/// A packet whose every byte is read by a helper: for what stands behind the headers, at places that
+/// no constant names.
+#[derive(Clone, Copy)]
+pub(crate) struct Deep(pub(crate) Skb);
+
+impl Bytes for Deep {
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.read_anywhere(offset)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.0.length()
     }
 }
 

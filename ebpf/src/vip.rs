@@ -10,9 +10,9 @@ use crate::{
     balance::{self, ATTEMPTS},
     deliver, flows,
     flows::{Opening, Translation},
-    fragments,
+    fragments, icmp,
     maps::NETWORKS,
-    rewrite,
+    rewrite, size,
     skb::Skb,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn forward(
         return answer::echo(skb, header, back);
     }
     if header.protocol == protocol::ICMP || header.protocol == protocol::ICMPV6 {
-        return Err(DropReason::UnknownProtocol);
+        return icmp::to_vip(skb, iface.net, header);
     }
     fragments::resolve(iface.net, header)?;
     let translation = match flows::forward(skb, iface.net, header) {
@@ -47,6 +47,9 @@ pub(crate) fn forward(
             flows::translation()?
         }
     };
+    if translation.delivery.kind == delivery::TUNNEL && !size::fits(skb, header)? {
+        return answer::too_big(skb, header, &hairpin_client(iface.net, header)?, back);
+    }
     apply_forward(skb, header, translation)?;
     deliver::to(skb, iface.net, translation, MeshDirection::Forward)
 }
@@ -55,6 +58,9 @@ pub(crate) fn forward(
 /// reply.
 #[inline(never)]
 pub(crate) fn reply(skb: Skb, net: NetId, header: &mut Header) -> Option<&'static Translation> {
+    if is_icmp(header) {
+        return icmp::reply(skb, net, header);
+    }
     fragments::resolve(net, header).ok()?;
     let key = flows::reverse_key(net, header);
     flows::owned(skb, &key, Direction::Reply, header)
@@ -92,11 +98,19 @@ pub(crate) fn apply_reply(
     header: &Header,
     translation: &Translation,
 ) -> Result<(), DropReason> {
+    if is_icmp(header) {
+        return icmp::apply_reply(skb, header, translation);
+    }
     rewrite::source(skb, header, &translation.peer, translation.peer_port)?;
     if translation.client != header.destination {
         rewrite::destination(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
+}
+
+#[inline(always)]
+const fn is_icmp(header: &Header) -> bool {
+    matches!(header.protocol, protocol::ICMP | protocol::ICMPV6)
 }
 
 /// The address under which a task meets itself: its network's gateway.

@@ -61,7 +61,8 @@ impl Address {
         (self.words[0] | self.words[1] | self.words[2] | self.words[3]) == 0
     }
 
-    /// Whether the address is IPv4 or IPv6 multicast, or the IPv4 limited broadcast address.
+    /// Whether no packet to this address is for one receiver: IPv4 or IPv6 multicast, and everything
+    /// above IPv4 multicast, which is reserved (RFC 1112 §4) up to the limited broadcast address.
     #[inline(always)]
     #[must_use]
     pub const fn is_group(&self) -> bool {
@@ -69,6 +70,20 @@ impl Address {
             self.words[3].to_ne_bytes()[0] >= 224
         } else {
             self.words[0].to_ne_bytes()[0] == 0xff
+        }
+    }
+
+    /// Whether no packet from outside may have this source: unspecified ("this network", RFC 1122
+    /// §3.2.1.3), loopback, or a group.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_martian(&self) -> bool {
+        if self.is_v4() {
+            let first = self.words[3].to_ne_bytes()[0];
+            first == 0 || first == 127 || first >= 224
+        } else {
+            let high = self.words[0] | self.words[1] | self.words[2];
+            self.is_group() || (high == 0 && u32::from_be(self.words[3]) <= 1)
         }
     }
 
@@ -135,10 +150,36 @@ mod tests {
     }
 
     #[test]
+    fn sources_that_cannot_be_are_recognised() {
+        for (text, martian) in [
+            ("0.0.0.0", true),
+            ("0.1.2.3", true),
+            ("127.0.0.1", true),
+            ("224.0.0.1", true),
+            ("255.255.255.255", true),
+            ("::", true),
+            ("::1", true),
+            ("ff02::1", true),
+            ("126.255.255.255", false),
+            ("128.0.0.1", false),
+            ("::2", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(
+                Address::from(text.parse::<IpAddr>().unwrap()).is_martian(),
+                martian,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn groups_are_recognised() {
         for (text, group) in [
             ("224.0.0.1", true),
+            ("240.0.0.1", true),
             ("255.255.255.255", true),
+            ("223.255.255.255", false),
             ("ff02::1", true),
             ("10.0.0.1", false),
             ("fd00::1", false),

@@ -77,7 +77,7 @@ reasons! {
     OrphanFragment = 21, "orphan-fragment";
     /// The flow table is full.
     TableFull = 22, "table-full";
-    /// Larger than the tunnel can carry.
+    /// Larger than the tunnel can carry; the sender was told.
     TooBig = 23, "too-big";
     /// The frame of the mesh names a backend that does not exist.
     UnknownBackend = 24, "unknown-backend";
@@ -99,6 +99,8 @@ reasons! {
     WrongVtep = 32, "wrong-vtep";
     /// A process of the node wanted to bind a port that a service publishes; it was told.
     PortReserved = 33, "port-reserved";
+    /// Nobody outside can have the source address: loopback, unspecified, a group, or this node's own.
+    Martian = 34, "martian";
 }
 
 impl DropReason {

@@ -70,12 +70,22 @@ pub mod icmp {
     pub const UNREACHABLE: u8 = 3;
     /// Code of [`UNREACHABLE`]: no such port.
     pub const PORT_UNREACHABLE: u8 = 3;
+    /// Code of [`UNREACHABLE`]: larger than the next link takes, and not to be fragmented.
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    /// Time exceeded, IPv4.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem, IPv4.
+    pub const PARAMETER_PROBLEM: u8 = 12;
     /// Echo request, IPv4.
     pub const ECHO_REQUEST: u8 = 8;
     /// Destination unreachable, IPv6.
     pub const V6_UNREACHABLE: u8 = 1;
     /// Code of [`V6_UNREACHABLE`]: no such port.
     pub const V6_PORT_UNREACHABLE: u8 = 4;
+    /// Packet too big, IPv6.
+    pub const V6_TOO_BIG: u8 = 2;
+    /// Parameter problem, IPv6; the highest of the errors that may quote a flow's packet.
+    pub const V6_PARAMETER_PROBLEM: u8 = 4;
     /// Echo request, IPv6.
     pub const V6_ECHO_REQUEST: u8 = 128;
     /// Echo reply, IPv6.
@@ -217,6 +227,30 @@ impl Header {
         match self.family {
             Family::V4 => self.protocol == protocol::ICMP && self.flags == icmp::ECHO_REQUEST,
             Family::V6 => self.protocol == protocol::ICMPV6 && self.flags == icmp::V6_ECHO_REQUEST,
+        }
+    }
+
+    /// Whether the packet is an ICMP or ICMPv6 error that may speak of a flow's packet: unreachable,
+    /// too big, time exceeded, parameter problem.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_error(&self) -> bool {
+        if !matches!(self.fragment, Fragment::Whole) {
+            return false;
+        }
+        match self.family {
+            Family::V4 => {
+                self.protocol == protocol::ICMP
+                    && matches!(
+                        self.flags,
+                        icmp::UNREACHABLE | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM
+                    )
+            }
+            Family::V6 => {
+                self.protocol == protocol::ICMPV6
+                    && self.flags >= icmp::V6_UNREACHABLE
+                    && self.flags <= icmp::V6_PARAMETER_PROBLEM
+            }
         }
     }
 

@@ -20,6 +20,8 @@ mod mesh;
 mod node;
 mod pick;
 mod pod;
+mod quote;
+mod segment;
 mod service;
 mod socket;
 mod verdict;
@@ -34,8 +36,10 @@ pub use fragment::{FragmentKey, FragmentPorts};
 pub use header::{Bytes, Family, Fragment, Header, HeaderError, ethertype, icmp, protocol, tcp};
 pub use mac::{Mac, ROUTER_MAC};
 pub use mesh::{Mesh, MeshDirection};
-pub use node::{LAYOUT, MARK_UNSOLICITED, NetId, Settings};
+pub use node::{ErrorCredit, LAYOUT, MARK_UNSOLICITED, NetId, Settings};
 pub use pick::{client_hash, connection_hash, pick_index};
+pub use quote::Quote;
+pub use segment::{SegmentSize, TcpOption, packet_length};
 pub use service::{
     Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state, service_flag,
 };

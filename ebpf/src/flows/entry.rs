@@ -59,7 +59,7 @@ impl Entry {
 
     /// What this entry does to a packet.
     #[inline(always)]
-    pub(super) fn translation(&self) -> Result<&'static Translation, DropReason> {
+    pub(super) fn translation(&self) -> Result<&'static mut Translation, DropReason> {
         let flow = self.flow();
         let translation = slot(&TRANSLATION)?;
         translation.peer = flow.peer;

@@ -1,14 +1,15 @@
 //! Opening a flow.
 
 use abi::{
-    Address, Delivery, Direction, DropReason, Flow, FlowKey, Header, NetId, Seen, TransferCount,
+    Address, Delivery, Direction, DropReason, Flow, FlowKey, Header, NetId, Seen, Side,
+    TransferCount,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use super::{Translation, entry::find, forward_key, reverse_key_of};
+use super::{Translation, entry::find, forward_key};
 use crate::{
     drops::now_ns,
-    maps::{EMBRYOS, NEW_FLOW, OPENING, TRANSLATION, slot},
+    maps::{EMBRYOS, NEW_FLOW, OPENED, OPENING, TRANSLATION, slot},
     skb::Skb,
 };
 
@@ -92,9 +93,17 @@ pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<
 /// As [`open_pair`].
 #[inline(never)]
 pub(crate) fn open_reverse(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
-    let mut key = reverse_key_of(opening.net, header, &opening.address, opening.port);
+    let key = slot(&OPENED)?;
+    key.net = opening.net;
     key.client = opening.client;
-    make_room(&key, header)?;
+    key.server = opening.address;
+    key.client_port = header.source_port;
+    key.server_port = opening.port;
+    key.protocol = header.protocol;
+    key.side = Side::Reverse as u8;
+    key.reserved = 0;
+    let key: &FlowKey = key;
+    make_room(key, header)?;
     let reverse = slot(&NEW_FLOW)?;
     fill(reverse, skb, header, opening);
     reverse.delivery = opening.reply;

@@ -1,12 +1,12 @@
 //! Whether a program did what the oracle says.
 
 use abi::DropReason;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use etherparse::checksum::Sum16BitWords;
 use integration::testrun::{Packet, Ran, action};
 
 use crate::oracle::read::{ICMP, Reading, TCP, UDP};
-use crate::oracle::{Fate, Sent, Sum, Verdict};
+use crate::oracle::{Fate, Quote, Sent, Sum, Verdict};
 
 /// Compares action and frame.
 pub(crate) fn outcome(packet: &Packet, wanted: &Verdict, ran: &Ran) -> Result<()> {
@@ -53,6 +53,7 @@ pub(crate) fn word(packet: &Packet, wanted: &Verdict) -> &'static str {
         Ok(Fate::Pass) => "passed",
         Ok(Fate::Sent(sent)) => match (sent.told, sent.frame[14..] == packet.frame[14..]) {
             (Some(reason), _) => told(reason),
+            (None, _) if sent.quote.is_some() => "sent an error",
             (None, true) => "sent as it was",
             (None, false) => "sent changed",
         },
@@ -64,6 +65,7 @@ fn told(reason: DropReason) -> &'static str {
         "no-backend" => "told no-backend",
         "no-port" => "told no-port",
         "no-flow" => "told no-flow",
+        "too-big" => "told too-big",
         _ => "told collision",
     }
 }
@@ -71,6 +73,18 @@ fn told(reason: DropReason) -> &'static str {
 fn frame(packet: &Packet, sent: &Sent, there: &[u8]) -> Result<()> {
     let reading = Reading::of(&packet.frame).ok();
     let (mut wanted, mut found) = (sent.frame.clone(), there.to_vec());
+    if sent.padded {
+        padding(packet, there)?;
+        found.truncate(found.len() - 2);
+    }
+    if let Some(quote) = sent.quote {
+        quoted(&quote, &packet.frame, there)?;
+        for frame in [&mut wanted, &mut found] {
+            for at in quote_sums(&quote, frame) {
+                frame[at..at + 2].fill(0);
+            }
+        }
+    }
     if let Some(sum) = sent.ip {
         let l4 = 14 + usize::from(there[14] % 16) * 4;
         let before = rest(&packet.frame[14..l4], &[]);
@@ -93,6 +107,58 @@ fn frame(packet: &Packet, sent: &Sent, there: &[u8]) -> Result<()> {
         "frame\n  {}\nshould be\n  {}",
         hex(&found),
         hex(&wanted)
+    );
+    Ok(())
+}
+
+/// Where the checksums of a quoted packet stand.
+fn quote_sums(quote: &Quote, frame: &[u8]) -> Vec<usize> {
+    let ip = (frame[quote.ip] / 16 == 4).then_some(quote.ip + 10);
+    let udp = (quote.protocol == UDP).then_some(quote.l4 + 6);
+    ip.into_iter().chain(udp).collect()
+}
+
+/// Whether the checksums of a quoted packet are as right as they were.
+fn quoted(quote: &Quote, before: &[u8], after: &[u8]) -> Result<()> {
+    let is_v4 = before[quote.ip] / 16 == 4;
+    if is_v4 {
+        let header = |frame: &[u8]| rest(&frame[quote.ip..quote.ip + 20], &[]);
+        check(
+            Sum::Kept,
+            header(before),
+            header(after),
+            "quoted IPv4 header",
+        )?;
+    }
+    if quote.protocol == UDP {
+        let field = quote.l4 + 6;
+        let is_absent = |frame: &[u8]| frame[field..field + 2] == [0, 0];
+        ensure!(
+            is_absent(before) == is_absent(after),
+            "a quoted UDP checksum came or went"
+        );
+        let (at, length) = if is_v4 { (12, 8) } else { (8, 32) };
+        let covered = |frame: &[u8]| {
+            let addresses = &frame[quote.ip + at..quote.ip + at + length];
+            rest(&frame[quote.l4..quote.l4 + 8], addresses)
+        };
+        if !is_absent(before) {
+            check(Sum::Kept, covered(before), covered(after), "quoted UDP")?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a device that completes the checksum of the packet that came, from the place of its header
+/// above IP to the end, leaves the answer as it is.
+fn padding(packet: &Packet, there: &[u8]) -> Result<()> {
+    let reading = Reading::of(&packet.frame).ok().context("unreadable")?;
+    let at = reading.l4 + place(reading.protocol);
+    let completed = Sum16BitWords::new().add_slice(&there[reading.l4..]);
+    let would = completed.ones_complement().to_ne_bytes();
+    ensure!(
+        there[at..at + 2] == would,
+        "a device would write {would:02x?} at {at}"
     );
     Ok(())
 }

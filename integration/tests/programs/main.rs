@@ -35,6 +35,8 @@ fn tasks_in_networks_send_anything() -> Result<()> {
             "told no-backend",
             "told no-flow",
             "told no-port",
+            "told too-big",
+            "sent an error",
             "to-gateway",
             "too-big",
             "no-endpoint",
@@ -49,6 +51,8 @@ fn tasks_at_their_gateways_send_anything() -> Result<()> {
         Lane::Gateway,
         &[
             "told no-backend",
+            "told too-big",
+            "sent an error",
             "no-flow",
             "cross-network",
             "vxlan-from-task",
@@ -69,6 +73,7 @@ fn other_nodes_send_anything() -> Result<()> {
         &[
             "bad-mesh",
             "bad-reply",
+            "sent an error",
             "collision",
             "not-local",
             "spoofed-inner",
@@ -84,6 +89,13 @@ fn the_outside_sends_anything() -> Result<()> {
     trial::run(
         "uplink",
         Lane::Uplink,
-        &["told no-backend", "told no-flow", "passed"],
+        &[
+            "told no-backend",
+            "told no-flow",
+            "told too-big",
+            "sent an error",
+            "martian",
+            "passed",
+        ],
     )
 }

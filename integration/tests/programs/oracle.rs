@@ -2,12 +2,14 @@
 //! are shared with the programs; reading, picking, translating and answering are not.
 
 mod answers;
+mod errors;
 pub(crate) mod flows;
 mod from_overlay;
 mod from_task;
 mod mesh;
 mod pick;
 pub(crate) mod read;
+mod size;
 mod translate;
 mod vip;
 
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 use abi::{Address, DropReason, Endpoint, EndpointKey, Mac, NetId, ROUTER_MAC, iface};
 use integration::testrun::{Contents, Packet, Program};
 
+pub(crate) use errors::Quote;
 use flows::Flows;
 use read::{Piece, Reading, UDP, Unreadable};
 
@@ -38,6 +41,11 @@ pub(crate) struct Sent {
     pub(crate) upper: Option<Sum>,
     /// Counted like a drop, since the sender is told that its packet was.
     pub(crate) told: Option<DropReason>,
+    /// What an error quotes, whose checksums stay as right as they were.
+    pub(crate) quote: Option<Quote>,
+    /// Two octets follow that a device which completes the checksum of the packet that came can sum
+    /// up without harm.
+    pub(crate) padded: bool,
 }
 
 /// What becomes of a packet that is not dropped.
@@ -210,6 +218,8 @@ impl Sent {
             ip: None,
             upper: None,
             told: None,
+            quote: None,
+            padded: false,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! What is sent: mostly packets that mean something to the tables at hand, often of flows that
 //! exist, and often spoiled.
 
+mod errors;
 mod overlay;
 
 use abi::{Address, FlowKey, Iface};
 use integration::testrun::{Packet, Program};
+
+use errors::About;
 
 use crate::dice::Dice;
 use crate::oracle::Oracle;
@@ -167,8 +170,8 @@ fn vary(dice: &mut Dice, sketch: &mut Sketch) {
     if dice.chance(8) {
         sketch.options = 1 + dice.byte() % 10;
     }
-    if dice.chance(15) {
-        sketch.tcp_options = vec![1; 4 * (1 + dice.below(10))];
+    if dice.chance(30) {
+        sketch.tcp_options = tcp_options(dice);
     }
     if dice.chance(8) {
         let count = 1 + dice.below(7);
@@ -186,6 +189,28 @@ fn vary(dice: &mut Dice, sketch: &mut Sketch) {
             id: 1 + dice.short() % 3,
         });
     }
+}
+
+/// Options as senders have them: a segment size somewhere, others around it; or nonsense.
+fn tcp_options(dice: &mut Dice) -> Vec<u8> {
+    let length = 4 * (1 + dice.below(10));
+    let mut options = vec![1; length];
+    let [high, low] = dice
+        .of(&[1460u16, 1410, 1390, 241, 240, 200, 8960])
+        .to_be_bytes();
+    match dice.below(8) {
+        0 => {}
+        1 => options.fill_with(|| dice.byte() % 9),
+        2 => options[..4].copy_from_slice(&[2, 4, high, low]),
+        _ => {
+            let at = dice.below(length - 3);
+            options[at..at + 4].copy_from_slice(&[2, 4, high, low]);
+            if at >= 3 {
+                options[..3].copy_from_slice(&[3, 3, 7]);
+            }
+        }
+    }
+    options
 }
 
 /// A packet of a flow whose key `wanted` likes, from the client or from the server.
@@ -252,6 +277,20 @@ fn from_network(
                 return sketch.frame();
             }
         }
+        10 => {
+            let reply =
+                |key: &FlowKey| key.side == REVERSE && key.net == iface.net && key.server == own;
+            if let Some(sketch) = errors::known(dice, oracle, About::Request, reply) {
+                return sketch.frame();
+            }
+        }
+        11 => {
+            let again =
+                |key: &FlowKey| key.side == FORWARD && key.net == iface.net && key.client == own;
+            if let Some(sketch) = errors::known(dice, oracle, About::Answer, again) {
+                return sketch.frame();
+            }
+        }
         _ => {}
     }
     let target = match dice.below(20) {
@@ -277,6 +316,17 @@ fn from_network(
         sketch.dport = client_port(dice);
     }
     sketch.frame()
+}
+
+fn martian(which: usize, family: usize) -> Address {
+    let all = [
+        ["127.0.0.1", "0.0.0.0", "224.0.0.9", "255.255.255.255"],
+        ["::1", "::", "ff02::9", "ff0e::1"],
+    ];
+    all[family][which]
+        .parse::<std::net::IpAddr>()
+        .unwrap()
+        .into()
 }
 
 fn group(dice: &mut Dice, family: usize) -> Address {
@@ -330,6 +380,22 @@ fn from_gateway(
                 return sketch.frame();
             }
         }
+        12 => {
+            let reply = |key: &FlowKey| {
+                key.side == REVERSE && key.net == world.ingress && key.server == published
+            };
+            if let Some(sketch) = errors::known(dice, oracle, About::Request, reply) {
+                return sketch.frame();
+            }
+        }
+        13 => {
+            let again = |key: &FlowKey| {
+                key.side == FORWARD && key.net == world.ingress && key.client == own
+            };
+            if let Some(sketch) = errors::known(dice, oracle, About::Answer, again) {
+                return sketch.frame();
+            }
+        }
         _ => {}
     }
     let target = match dice.below(10) {
@@ -376,7 +442,25 @@ fn from_uplink(dice: &mut Dice, world: &World, oracle: &Oracle, family: usize) -
             return sketch.frame();
         }
     }
-    let client = pair(OUTSIDE, dice.byte() % 4)[family];
+    if dice.chance(15) {
+        let again = |key: &FlowKey| key.side == FORWARD && key.net == world.ingress;
+        if let Some(mut sketch) = errors::known(dice, oracle, About::Answer, again) {
+            // Also from a router on the way.
+            if dice.chance(30) {
+                let router = pair(OUTSIDE, 77)[usize::from(!sketch.source.is_v4())];
+                sketch.source = router;
+            }
+            return sketch.frame();
+        }
+    }
+    let client = if dice.chance(3) {
+        dice.of(&[
+            martian(dice.clone().below(4), family),
+            pair(NODES, 10)[family],
+        ])
+    } else {
+        pair(OUTSIDE, dice.byte() % 4)[family]
+    };
     let target = match dice.below(12) {
         0 => pair(OUTSIDE, 99)[family],
         1 => group(dice, family),

@@ -152,7 +152,7 @@ pub(crate) fn send(
 ) -> Result<&'static str> {
     let ran = kernel.run(program, packet)?;
     let wanted = oracle.judge(program, packet);
-    compare::outcome(packet, &wanted, &ran)?;
+    compare::outcome(packet, &wanted, &ran).with_context(|| counted(kernel, expected))?;
     if let Some(reason) = compare::counted(&wanted) {
         let count = &mut expected[reason as usize];
         *count += 1;
@@ -163,6 +163,17 @@ pub(crate) fn send(
         );
     }
     Ok(compare::word(packet, &wanted))
+}
+
+/// What was counted besides what should have been.
+fn counted(kernel: &Kernel, expected: &[u64]) -> String {
+    let now = counts(kernel).unwrap_or_default();
+    let reasons = DropReason::ALL.iter().zip(now.iter().zip(expected));
+    let more: Vec<&str> = reasons
+        .filter(|(_, (now, expected))| now != expected)
+        .map(|(reason, _)| reason.name())
+        .collect();
+    format!("counted: {more:?}")
 }
 
 /// Everything that was ever dropped, by reason.

@@ -87,6 +87,7 @@ impl World {
             // The smaller one is exceeded by some packets, but by no answer.
             overlay_mtu: dice.of(&[1450, 1450, 1450, 300]),
             addressed_ports: 0,
+            errors_per_second: 0,
         };
         let family = dice.below(2);
         for number in 0..=REMOTE_NODES {

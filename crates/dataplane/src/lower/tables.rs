@@ -15,6 +15,9 @@ use crate::picks::{self, Candidate};
 use crate::problem::{Problem, ProblemCode};
 use crate::tables::{Balance, FrontendKey, LinkRef, Local, Tables};
 
+/// ICMP errors that each CPU sends in a second, as many as Linux itself allows (`icmp_msgs_per_sec`).
+const ERRORS_PER_SECOND: u32 = 1000;
+
 pub(super) fn lower(
     desired: &Desired,
     facts: &Facts,
@@ -51,6 +54,7 @@ pub(super) fn lower(
         data_path_port: desired.data_path_port,
         overlay_mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         addressed_ports: 0,
+        errors_per_second: ERRORS_PER_SECOND,
     };
     let tunnel = Some(LinkRef::Named(facts.names.tunnel()));
     let frontends = lowering.frontends();

@@ -109,6 +109,7 @@ pub(super) fn contents() -> Contents {
             data_path_port: 4789,
             overlay_mtu: 1450,
             addressed_ports: 0,
+            errors_per_second: 0,
         },
         ..Contents::default()
     };

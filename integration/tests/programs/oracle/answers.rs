@@ -168,6 +168,44 @@ fn unreachable(frame: &[u8], reading: &Reading) -> Option<Sent> {
     Some(Sent::exactly(answer))
 }
 
+/// RFC 1191 §4, RFC 4443 §3.2, with two octets behind it.
+pub(super) fn too_big(packet: &Packet, reading: &Reading, from: Address, mtu: u16) -> Sent {
+    let quote = &packet.frame[14..reading.l4 + 8];
+    let to = reading.source;
+    let mut answer = packet.frame[..14].to_vec();
+    if reading.v6 {
+        let kind = Icmpv6Type::PacketTooBig { mtu: mtu.into() };
+        let (from, to) = (from.octets(), to.octets());
+        let head = Icmpv6Header::with_checksum(kind, from, to, quote).unwrap();
+        let ip = Ipv6Header {
+            payload_length: 56,
+            next_header: IpNumber::IPV6_ICMP,
+            hop_limit: 64,
+            source: from,
+            destination: to,
+            ..Ipv6Header::default()
+        };
+        answer.extend(ip.to_bytes());
+        answer.extend(head.to_bytes());
+    } else {
+        let kind = icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: mtu };
+        let head = Icmpv4Header::with_checksum(Icmpv4Type::DestinationUnreachable(kind), quote);
+        let (from, to) = (v4_octets(from), v4_octets(to));
+        let mut ip = Ipv4Header::new(36, 64, IpNumber::ICMP, from, to).unwrap();
+        ip.dscp = IpDscp::try_new(48).unwrap();
+        ip.dont_fragment = false;
+        ip.header_checksum = ip.calc_header_checksum();
+        answer.extend(&ip.to_bytes());
+        answer.extend(&head.to_bytes());
+    }
+    answer.extend(quote);
+    Sent {
+        told: Some(DropReason::TooBig),
+        padded: true,
+        ..Sent::exactly(answer)
+    }
+}
+
 fn v4_octets(address: Address) -> [u8; 4] {
     match IpAddr::from(address) {
         IpAddr::V4(v4) => v4.octets(),

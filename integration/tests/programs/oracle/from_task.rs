@@ -3,7 +3,7 @@
 use abi::{Address, DropReason, Endpoint, Iface, NetId, endpoint};
 use integration::testrun::Packet;
 
-use super::read::{ICMP6, Reading, UDP, Unreadable};
+use super::read::{ICMP, ICMP6, Reading, UDP, Unreadable};
 use super::{Fate, Oracle, Sent, Verdict, answers, backs, is_gateway, is_group, to_mac};
 use crate::oracle::flows;
 
@@ -112,6 +112,9 @@ impl Oracle {
             && let Some(flow) = self.reply_of(packet, net, &mut reading)
         {
             sent = Sent::reply(packet, &reading, &flow);
+        } else if target.vtep != 0 && !self.fits(packet, &reading)? {
+            let answer = self.too_big_for(packet, &reading, net)?;
+            return Ok(Fate::Sent(to_mac(answer, iface.mac)));
         }
         self.deliver(packet, sent, target)
     }
@@ -123,6 +126,9 @@ impl Oracle {
         net: NetId,
         reading: &mut Reading,
     ) -> Option<abi::Flow> {
+        if [ICMP, ICMP6].contains(&reading.protocol) {
+            return self.error_of(packet, net, reading);
+        }
         self.pieces(net, reading).ok()?;
         let key = flows::server_key(net, reading);
         self.flows.owned(&key, true, reading, packet.frame.len())
@@ -157,7 +163,7 @@ impl Oracle {
         }
         // A datagram's sender that is not bound to an address takes the one that the routes say.
         if is_server || (serves && reading.protocol == UDP) {
-            let answer = self.published_reply(packet, &mut reading, server);
+            let answer = self.published_reply(packet, &mut reading, server, iface);
             if let Some(verdict) = answer {
                 return verdict;
             }

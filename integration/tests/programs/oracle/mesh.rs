@@ -4,11 +4,11 @@ use abi::{Address, Delivery, DropReason, Iface, NetId, PublishedKey, Service};
 use integration::testrun::Packet;
 
 use super::flows::{self, Plan};
-use super::read::Reading;
+use super::read::{ICMP, ICMP6, Reading};
 use super::{Fate, Oracle, Sent, Verdict, answers, pick, to_mac};
 
 /// The inner Ethernet addresses of the mesh: which backend, which way.
-fn mesh_addresses(backend: u32, is_reply: bool) -> [u8; 12] {
+pub(super) fn mesh_addresses(backend: u32, is_reply: bool) -> [u8; 12] {
     let mut addresses = [0; 12];
     addresses[..2].copy_from_slice(&[2, 1]);
     addresses[2..6].copy_from_slice(&backend.to_be_bytes());
@@ -25,7 +25,10 @@ impl Oracle {
         task: Option<&Iface>,
     ) -> Verdict {
         let net = self.contents.settings.ingress_net;
-        if !reading.has_ports() || self.find_ports(net, &mut reading).is_err() {
+        if !reading.has_ports() {
+            return self.error_enters(packet, &reading, task);
+        }
+        if self.find_ports(net, &mut reading).is_err() {
             return Ok(Fate::Pass);
         }
         let Some(service) = self.published(&reading) else {
@@ -37,6 +40,10 @@ impl Oracle {
             None => {
                 if !self.contents.addresses.contains_key(&reading.destination) {
                     return Ok(Fate::Pass);
+                }
+                let is_own = self.contents.addresses.contains_key(&reading.source);
+                if is_martian(&reading.source) || (task.is_none() && is_own) {
+                    return Err(DropReason::Martian);
                 }
                 match self.open_published(packet, &reading, &service, task) {
                     Ok(flow) => flow,
@@ -53,7 +60,14 @@ impl Oracle {
         self.keep_ports(net, &reading);
         let mesh = mesh_addresses(flow.backend, false);
         let sent = if flow.delivery.kind == flows::MESH {
-            Sent::unchanged(packet)
+            if !self.fits(packet, &reading)? {
+                let answer = self.too_big(packet, &reading, reading.destination)?;
+                return Ok(Fate::Sent(match task {
+                    Some(iface) => to_mac(answer, iface.mac),
+                    None => answer,
+                }));
+            }
+            self.clamp(Sent::unchanged(packet), &reading)
         } else {
             Sent::forward(packet, &reading, &flow)
         };
@@ -110,14 +124,29 @@ impl Oracle {
         packet: &Packet,
         reading: &mut Reading,
         server: Address,
+        iface: &Iface,
     ) -> Option<Verdict> {
         let net = self.contents.settings.ingress_net;
-        self.pieces(net, reading).ok()?;
-        let mut key = flows::server_key(net, reading);
-        key.server = server;
-        let length = packet.frame.len();
-        let flow = self.flows.owned(&key, true, reading, length)?;
-        let sent = Sent::reply(packet, reading, &flow);
+        let flow = if [ICMP, ICMP6].contains(&reading.protocol) {
+            self.error_of(packet, net, reading)?
+        } else {
+            self.pieces(net, reading).ok()?;
+            let mut key = flows::server_key(net, reading);
+            key.server = server;
+            let length = packet.frame.len();
+            self.flows.owned(&key, true, reading, length)?
+        };
+        let mut sent = Sent::reply(packet, reading, &flow);
+        if flow.delivery.kind == flows::MESH {
+            match self.fits(packet, reading) {
+                Err(reason) => return Some(Err(reason)),
+                Ok(true) => sent = self.clamp(sent, reading),
+                Ok(false) => {
+                    let answer = self.too_big_for(packet, reading, net);
+                    return Some(answer.map(|answer| Fate::Sent(to_mac(answer, iface.mac))));
+                }
+            }
+        }
         let mesh = mesh_addresses(flow.backend, true);
         Some(self.hand_on(packet, sent, &flow.delivery, mesh))
     }
@@ -133,7 +162,7 @@ impl Oracle {
             return Err(DropReason::BadMesh);
         }
         if !reading.has_ports() {
-            return Err(DropReason::UnknownProtocol);
+            return self.error_arrives(packet, &reading, node);
         }
         let net = self.contents.settings.ingress_net;
         self.pieces(net, &mut reading)?;
@@ -193,7 +222,13 @@ impl Oracle {
         self.deliver_here(packet, sent, net, backend.address)
     }
 
-    fn deliver_here(&self, packet: &Packet, sent: Sent, net: NetId, address: Address) -> Verdict {
+    pub(super) fn deliver_here(
+        &self,
+        packet: &Packet,
+        sent: Sent,
+        net: NetId,
+        address: Address,
+    ) -> Verdict {
         let task = self.endpoint(net, address);
         let task = task.ok_or(DropReason::UnknownBackend)?;
         if task.vtep != 0 {
@@ -218,6 +253,17 @@ impl Oracle {
         key.side = flows::FORWARD;
         let flow = self.flows.owned(&key, true, reading, packet.frame.len());
         let flow = flow.ok_or(DropReason::BadReply)?;
+        self.to_client(packet, reading, flow, node)
+    }
+
+    /// To the client of a flow that went to `node`.
+    pub(super) fn to_client(
+        &self,
+        packet: &Packet,
+        reading: &Reading,
+        flow: abi::Flow,
+        node: u32,
+    ) -> Verdict {
         if (flow.delivery.kind, flow.delivery.target) != (flows::MESH, node) {
             return Err(DropReason::SpoofedInner);
         }
@@ -231,6 +277,14 @@ impl Oracle {
             sent,
             task.ok_or(DropReason::NoEndpoint)?.mac,
         )))
+    }
+}
+
+/// Whether no client outside can have the address.
+fn is_martian(address: &Address) -> bool {
+    match std::net::IpAddr::from(*address) {
+        std::net::IpAddr::V4(v4) => [0, 127].contains(&v4.octets()[0]) || v4.octets()[0] >= 224,
+        std::net::IpAddr::V6(v6) => v6.is_unspecified() || v6.is_loopback() || v6.is_multicast(),
     }
 }
 

@@ -3,7 +3,7 @@
 use abi::{Address, Flow};
 use integration::testrun::Packet;
 
-use super::read::{ICMP6, Reading};
+use super::read::{ICMP, ICMP6, Reading};
 use super::{Sent, Sum};
 
 /// Which end of a packet.
@@ -27,6 +27,9 @@ impl Sent {
 
     /// A server's packet by its flow: from the frontend, to the client.
     pub(super) fn reply(packet: &Packet, reading: &Reading, flow: &Flow) -> Self {
+        if [ICMP, ICMP6].contains(&reading.protocol) {
+            return Self::error_reply(packet, reading, flow);
+        }
         let mut sent = Self::translated(packet, reading);
         let (server, client) = ((flow.peer, flow.peer_port), (flow.client, flow.client_port));
         write(&mut sent.frame, reading, End::Source, server);

@@ -24,7 +24,7 @@ impl Oracle {
             return Ok(Fate::Sent(to_mac(answer, iface.mac)));
         }
         if [ICMP, ICMP6].contains(&reading.protocol) {
-            return Err(DropReason::UnknownProtocol);
+            return self.vip_gets_error(packet, &reading, iface.net);
         }
         self.pieces(iface.net, &mut reading)?;
         let known = self.flows.client(iface.net, &reading, packet.frame.len());
@@ -38,6 +38,10 @@ impl Oracle {
                 }
             },
         };
+        if flow.delivery.kind == flows::TUNNEL && !self.fits(packet, &reading)? {
+            let answer = self.too_big_for(packet, &reading, iface.net)?;
+            return Ok(Fate::Sent(to_mac(answer, iface.mac)));
+        }
         let sent = Sent::forward(packet, &reading, &flow);
         self.hand_on(packet, sent, &flow.delivery, [0; 12])
     }

@@ -3,6 +3,7 @@
 use abi::{Address, FlowKey, NetId};
 use integration::testrun::Packet;
 
+use super::errors::{self, About};
 use super::{known, sketch, tcp_flags, vary};
 use crate::dice::Dice;
 use crate::oracle::Oracle;
@@ -45,6 +46,12 @@ pub(super) fn packet(
     };
     if dice.chance(50)
         && let Some(sketch) = known(dice, oracle, false, reply)
+    {
+        packet.frame = sketch.frame();
+        return;
+    }
+    if dice.chance(15)
+        && let Some(sketch) = errors::known(dice, oracle, About::Request, reply)
     {
         packet.frame = sketch.frame();
         return;
@@ -112,6 +119,10 @@ fn from_mesh(dice: &mut Dice, world: &World, oracle: &Oracle, packet: &mut Packe
             }
             sketch = reply;
         }
+    } else if dice.chance(15) {
+        if let Some(found) = error(dice, oracle, world.ingress, &mut packet.origin[1]) {
+            (backend, sketch, direction) = found;
+        }
     } else if dice.chance(40) {
         let (found, again) =
             repeat(dice, oracle, world.ingress).unwrap_or((backend, sketch.clone()));
@@ -144,6 +155,37 @@ fn home(oracle: &Oracle, reply: &Sketch, net: NetId) -> Option<u32> {
     };
     let (_, entry) = oracle.flows.find(&key)?;
     Some(entry.flow.delivery.target)
+}
+
+/// An error about a packet of a flow of the mesh: from the client's side about an answer, or from the
+/// backend's node about what the client has sent.
+fn error(
+    dice: &mut Dice,
+    oracle: &Oracle,
+    net: NetId,
+    node: &mut u32,
+) -> Option<(u32, Sketch, u8)> {
+    if dice.chance(50) {
+        let (backend, request) = repeat(dice, oracle, net)?;
+        let (client, server) = (
+            (request.source, request.sport),
+            (request.destination, request.dport),
+        );
+        let answer = Sketch::new(server, client, request.protocol);
+        return Some((backend, errors::error(dice, client.0, server.0, answer), 0));
+    }
+    let asked = |key: &FlowKey| key.side == FORWARD && key.net == net;
+    let request = known(dice, oracle, true, asked)?;
+    let (client, server) = (
+        (request.source, request.sport),
+        (request.destination, request.dport),
+    );
+    let reply = Sketch::new(server, client, request.protocol);
+    if dice.chance(80) {
+        *node = home(oracle, &reply, net).unwrap_or(*node);
+    }
+    let quoted = Sketch::new(client, server, request.protocol);
+    Some((1, errors::error(dice, server.0, client.0, quoted), 1))
 }
 
 /// One more packet of a client whose flow came through the mesh, and its backend.

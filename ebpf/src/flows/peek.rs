@@ -1,0 +1,35 @@
+//! Looking at a flow without touching it.
+
+use abi::{FlowKey, Seen, Side, delivery};
+
+use super::{
+    Translation,
+    entry::{Entry, find, twin},
+};
+use crate::drops::now_ns;
+
+/// What becomes of packets of the entry that `key` names; `None` when its flow is not alive. The flow
+/// is as it was afterwards.
+#[inline(never)]
+pub(crate) fn peek(key: &FlowKey) -> Option<&'static mut Translation> {
+    let entry = find(key)?;
+    let is_translated = entry.flow().delivery.kind != delivery::MESH;
+    if key.side == Side::Forward as u8 && is_translated {
+        let owner = find(twin(key, entry.flow())?)?;
+        let flow = owner.flow();
+        let is_half = flow.peer != key.server
+            || flow.peer_port != key.server_port
+            || flow.client_port != key.client_port;
+        if is_half || is_over(&owner, key.protocol) {
+            return None;
+        }
+    } else if is_over(&entry, key.protocol) {
+        return None;
+    }
+    entry.translation().ok()
+}
+
+fn is_over(owner: &Entry, protocol: u8) -> bool {
+    let flow = owner.flow();
+    Seen(flow.seen).is_expired(protocol, flow.last_ns, now_ns())
+}
