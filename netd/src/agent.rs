@@ -21,7 +21,7 @@ pub(crate) use live::{
 pub(crate) use live::{Interface, Question, Transfer};
 #[cfg(test)]
 pub(crate) use state::{Applied, Obstacle};
-pub(crate) use state::{Load, State};
+pub(crate) use state::{Audit, Load, Repair, State};
 
 use std::sync::Arc;
 

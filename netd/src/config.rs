@@ -6,7 +6,9 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use model::NodeName;
 use tracing_subscriber::filter::Targets;
@@ -34,6 +36,9 @@ pub(crate) struct Config {
     /// `flow_capacity`: entries of the flow table, two for each translated flow, 1,024 to
     /// 16,777,216. A table that exists keeps its size. Default: the data plane's.
     pub(crate) flow_capacity: Option<u32>,
+    /// `audit_interval`: after how many seconds at most the kernel is compared with what it should
+    /// hold, 1 to 86,400. Default: 30.
+    pub(crate) audit_interval: Duration,
     /// `log`, `log_format`: see [`Logging`].
     pub(crate) logging: Logging,
 }
@@ -81,7 +86,11 @@ impl std::error::Error for ConfigErrors {}
 /// Where instances keep their state unless told otherwise.
 const STATE_DIR: &str = "/var/lib/netd";
 /// Entries that the flow table may have.
-const FLOW_CAPACITY: std::ops::RangeInclusive<u32> = 1024..=16_777_216;
+const FLOW_CAPACITY: RangeInclusive<u32> = 1024..=16_777_216;
+
+/// Seconds between two audits.
+const AUDIT_INTERVAL: RangeInclusive<u32> = 1..=86_400;
+const DEFAULT_AUDIT_INTERVAL: u32 = 30;
 
 /// Values as they were given, by key, each with who gave it.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +124,9 @@ impl Given {
             .or_else(|| node.clone())
             .map(|name| name.to_string());
         let logging = self.logging();
-        let flow_capacity = self.flow_capacity();
+        let flow_capacity = self.number("flow_capacity", FLOW_CAPACITY);
+        let audit_interval = self.number("audit_interval", AUDIT_INTERVAL);
+        let audit_interval = audit_interval.unwrap_or(DEFAULT_AUDIT_INTERVAL);
         let path = |key, default: String| PathBuf::from(self.text(key).unwrap_or(default));
         let own_state = || format!("{STATE_DIR}/{}", instance.as_deref().unwrap_or_default());
         let (socket, bpffs) = (
@@ -132,6 +143,7 @@ impl Given {
                 state_dir,
                 bpffs,
                 flow_capacity,
+                audit_interval: Duration::from_secs(audit_interval.into()),
                 logging,
             }),
             _ => Err(ConfigErrors(self.errors)),
@@ -205,20 +217,14 @@ impl Given {
         self.name("instance", &text)
     }
 
-    fn flow_capacity(&mut self) -> Option<u32> {
-        let text = self.text("flow_capacity")?;
-        let capacity = text
-            .parse()
-            .ok()
-            .filter(|capacity| FLOW_CAPACITY.contains(capacity));
-        if capacity.is_none() {
-            let (least, most) = (FLOW_CAPACITY.start(), FLOW_CAPACITY.end());
-            self.wrong(
-                "flow_capacity",
-                format!("a number from {least} to {most} is needed"),
-            );
+    fn number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+        let text = self.text(key)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            self.wrong(key, format!("a number from {least} to {most} is needed"));
         }
-        capacity
+        number
     }
 
     fn logging(&mut self) -> Logging {

@@ -28,6 +28,8 @@ pub use flow::{Flow, FlowState, Transfer};
 pub use network::{Network, NetworkDetail};
 pub use port::{Port, PortMode};
 pub use protocol::Protocol;
-pub use status::{Counts, NodeState, Problem, Program, Status, Topology, TopologyError, Underlay};
+pub use status::{
+    Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,
+};
 pub use timestamp::Timestamp;
 pub use vip::{Backend, BackendState, Vip, VipPort};

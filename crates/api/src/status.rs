@@ -30,6 +30,8 @@ pub struct Status {
     pub topology: Topology,
     /// What keeps the node from being ready, or will surprise its operator.
     pub problems: Vec<Problem>,
+    /// What was found other than netd had left it.
+    pub audit: Audit,
     /// How much there is of everything.
     pub counts: Counts,
 }
@@ -113,6 +115,28 @@ pub struct Problem {
     pub message: String,
     /// What would be needed.
     pub needed: String,
+}
+
+/// Comparisons of the kernel with what it should hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Audit {
+    /// When the last one was; `null` until there was one.
+    pub last: Option<Timestamp>,
+    /// How many objects and tables were repaired since netd was started.
+    pub repaired: u64,
+    /// The last repairs, newest first, at most 20.
+    pub recent: Vec<Repair>,
+}
+
+/// Something that somebody else had changed and that is as it should be again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Repair {
+    /// When it was put right.
+    pub time: Timestamp,
+    /// What it was: an object, or entries of a table.
+    pub what: String,
 }
 
 /// How much there is of everything.

@@ -23,6 +23,7 @@ use crate::picks::Previous;
 use crate::plan::{Change, Observed, TableChange, plan};
 use crate::problem::{Problem, ProblemCode};
 use crate::record::Record;
+use crate::repair;
 use crate::status::Status;
 use crate::tables::{FrontendKey, Place};
 use crate::watch::Events;
@@ -76,6 +77,10 @@ impl ApplyError {
         }
     }
 
+    pub(crate) fn refused(error: impl std::error::Error) -> Self {
+        Self::unchanged(vec![problem(error)])
+    }
+
     pub(crate) fn nothing_to_edit() -> Self {
         Self::unchanged(vec![Problem::new(
             ProblemCode::Desired,
@@ -90,6 +95,11 @@ impl ApplyError {
 pub struct Report {
     /// How many changes were made; 0 when everything was as desired already.
     pub changes: usize,
+    /// Whether the kernel was looked at as a whole.
+    pub audited: bool,
+    /// What somebody else had changed since the last time and is as it should be again: one line for
+    /// each object or table.
+    pub repaired: Vec<String>,
 }
 
 /// The data plane of one node.
@@ -187,16 +197,21 @@ impl Dataplane {
     /// # Errors
     /// As [`Self::apply`].
     pub async fn audit(&mut self, desired: &Desired) -> Result<Report, ApplyError> {
-        self.known = None;
-        let prepared = self.prepare(desired).await;
+        let known = self.known.take();
+        let mut repaired = self.programs.pin_again().map_err(ApplyError::refused)?;
+        let prepared = self.prepare(desired, known.as_ref()).await;
         let Prepared {
             wanted,
             facts,
-            observed,
+            mut observed,
             index,
         } = prepared.map_err(ApplyError::unchanged)?;
         let planned = plan(&wanted, &observed);
         let changes = planned.map_err(|problem| ApplyError::unchanged(vec![problem]))?;
+        if let Some(known) = &known {
+            let drift = known.drift((desired, &facts, &wanted), &mut observed);
+            repaired.extend(repair::repairs(&drift, &changes));
+        }
         self.isolate(&changes, &observed);
         let (mut outcome, index) = self.execute(&changes, index).await;
         if outcome.problems.is_empty() {
@@ -210,7 +225,11 @@ impl Dataplane {
         }
         let (from, to) = ((observed, &changes[..]), (facts, &wanted));
         self.known = Some(Known::new(desired, to, from, index));
-        Ok(Report { changes: done })
+        Ok(Report {
+            changes: done,
+            audited: true,
+            repaired,
+        })
     }
 
     /// Makes changes; hands back the numbers of the node's interfaces, brought up to date.
@@ -276,9 +295,16 @@ impl Dataplane {
         Ok((node, facts))
     }
 
-    async fn prepare(&mut self, desired: &Desired) -> Result<Prepared, Vec<Problem>> {
+    async fn prepare(
+        &mut self,
+        desired: &Desired,
+        known: Option<&Known>,
+    ) -> Result<Prepared, Vec<Problem>> {
         let one = |problem| vec![problem];
         let (node, mut facts) = self.facts().await.map_err(one)?;
+        if let Some(known) = known {
+            facts.vteps.clone_from(known.vteps());
+        }
         facts.cookie = cookie::own().ok();
         facts.cookies = cookie::of(&desired.namespaces());
         let wanted = lower::lower(desired, &facts)?;

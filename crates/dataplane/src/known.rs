@@ -54,6 +54,30 @@ impl Known {
         }
     }
 
+    /// The numbers that nodes have, whatever the kernel says.
+    pub(crate) const fn vteps(&self) -> &BTreeMap<u32, abi::Address> {
+        &self.facts.vteps
+    }
+
+    /// The changes from what is there to what was known to be; `wanted` is what `desired` and `facts`
+    /// lead to.
+    pub(crate) fn drift(
+        &self,
+        (desired, facts, wanted): (&Desired, &Facts, &World),
+        observed: &mut Observed,
+    ) -> Vec<Change> {
+        // That old picks are given up is the planner's own doing.
+        let outlived = std::mem::take(&mut observed.outlived);
+        let drift = if self.desired == *desired && self.facts == *facts {
+            plan::plan(wanted, observed).ok()
+        } else {
+            let before = lower::lower(&self.desired, &self.facts).ok();
+            before.and_then(|before| plan::plan(&before, observed).ok())
+        };
+        observed.outlived = outlived;
+        drift.unwrap_or_default()
+    }
+
     /// What leads from here to `desired`, when it is small and concerns the tables only.
     pub(crate) fn edit(&self, desired: &Desired) -> Option<Edit> {
         let edit = Edit::between(&self.desired, desired)?;
@@ -126,6 +150,9 @@ impl Dataplane {
         }
         known.follow(edit, &changes);
         self.known = Some(known);
-        Ok(Report { changes: done })
+        Ok(Report {
+            changes: done,
+            ..Report::default()
+        })
     }
 }

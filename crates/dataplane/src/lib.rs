@@ -22,6 +22,7 @@ mod plan;
 mod problem;
 mod read;
 mod record;
+mod repair;
 mod slice;
 mod status;
 mod tables;

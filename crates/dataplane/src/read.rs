@@ -111,6 +111,14 @@ impl Dataplane {
             .collect())
     }
 
+    /// How many live flows there are, without a copy of each.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn flow_count(&self) -> Result<usize, ReadError> {
+        Ok(self.maps.count_flows(now_ns()).map_err(failure)?)
+    }
+
     /// Every reason for drops, in the order of their numbers, also those that never occurred.
     ///
     /// # Errors

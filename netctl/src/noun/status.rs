@@ -2,7 +2,8 @@ use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use api::{
-    Counts, NodeState, Problem, Program, Status, Timestamp, Topology, TopologyError, Underlay,
+    Audit, Counts, NodeState, Problem, Program, Repair, Status, Timestamp, Topology, TopologyError,
+    Underlay,
 };
 
 use crate::cell;
@@ -43,6 +44,14 @@ impl Shown for Status {
                 message: "the policy of FORWARD is drop".to_owned(),
                 needed: "a rule that accepts the underlay".to_owned(),
             }],
+            audit: Audit {
+                last: Some(moment),
+                repaired: 1,
+                recent: vec![Repair {
+                    time: moment,
+                    what: "program from_uplink on eth0".to_owned(),
+                }],
+            },
             counts: Counts::default(),
         }
     }
@@ -74,11 +83,31 @@ pub(crate) fn describe(status: &Status, now: SystemTime) -> Vec<String> {
             counts.flows, counts.flow_capacity
         ),
         format!("Drops:\t{}", counts.drops),
+        format!("Audit:\t{}", audit(&status.audit, now)),
     ];
     let mut lines = align(&lines);
     lines.extend(programs(&status.programs));
     lines.extend(errors(&status.topology));
     lines.extend(problems(&status.problems));
+    lines.extend(repairs(&status.audit, now));
+    lines
+}
+
+fn audit(audit: &Audit, now: SystemTime) -> String {
+    let Some(last) = audit.last else {
+        return "none yet".to_owned();
+    };
+    let last = moment(last, now);
+    format!("{last}, {} repaired since the start", audit.repaired)
+}
+
+fn repairs(audit: &Audit, now: SystemTime) -> Vec<String> {
+    if audit.recent.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["Repaired (somebody else had changed it):".to_owned()];
+    let told = |it: &Repair| format!("  {}: {}", moment(it.time, now), it.what);
+    lines.extend(audit.recent.iter().map(told));
     lines
 }
 
@@ -169,6 +198,8 @@ mod tests {
             "  /etc/netd/topology.toml:1: expected a value",
             "  forward-policy: the policy of FORWARD is drop",
             "    needed: a rule that accepts the underlay",
+            "1 repaired since the start",
+            "  1970-01-01T00:00:00.000Z (1m30s ago): program from_uplink on eth0",
         ] {
             assert!(text.contains(expected), "{expected:?} not in\n{text}");
         }

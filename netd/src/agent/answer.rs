@@ -29,6 +29,7 @@ pub(super) fn answer(
                 .flows()
                 .map(|flows| flows.iter().map(flow).collect()),
         ),
+        Question::FlowCount(to) => send(to, dataplane.flow_count()),
         Question::Drops(to) => {
             let all = dataplane.drops();
             send(to, all.map(|all| all.iter().map(dropped).collect()));
@@ -56,6 +57,7 @@ fn refuse(question: Question) {
     // Whoever has stopped waiting misses nothing.
     match question {
         Question::Flows(to) => drop(to.send(Err(why()))),
+        Question::FlowCount(to) => drop(to.send(Err(why()))),
         Question::Drops(to) => drop(to.send(Err(why()))),
         Question::Loads(to) => drop(to.send(Err(why()))),
         Question::Attached(to) => drop(to.send(Err(why()))),

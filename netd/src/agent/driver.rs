@@ -128,7 +128,12 @@ async fn drive(agent: &mut NodeAgent, inputs: &mut Inputs) {
             _ = inputs.terminate.recv() => return,
             _ = inputs.interrupt.recv() => return,
             _ = watchdog.tick() => supervisor::alive(),
-            _ = inputs.hangup.recv() => reload(agent).await,
+            _ = inputs.hangup.recv() => {
+                info!("reading the topology and auditing the kernel, as the signal asks");
+                supervisor::reloading();
+                agent.reload_and_audit().await;
+                supervisor::ready(&agent.states().borrow());
+            }
             () = inputs.edits.edited() => reload(agent).await,
             () = news.notified() => {
                 info!("the node's interfaces have changed");

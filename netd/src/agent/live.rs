@@ -28,6 +28,8 @@ pub(crate) enum Unanswered {
 pub(crate) enum Question {
     /// Every flow that has not expired.
     Flows(Answer<Vec<Flow>>),
+    /// How many flows have not expired.
+    FlowCount(Answer<usize>),
     /// Every reason for which a packet has been dropped.
     Drops(Answer<Vec<Drop>>),
     /// Connections of each backend, by its number.
@@ -49,6 +51,11 @@ impl Live {
     /// Every flow that has not expired, in no particular order.
     pub(crate) async fn flows(&self) -> Result<Vec<Flow>, Unanswered> {
         self.ask(Question::Flows).await
+    }
+
+    /// How many flows have not expired.
+    pub(crate) async fn flow_count(&self) -> Result<usize, Unanswered> {
+        self.ask(Question::FlowCount).await
     }
 
     /// Every reason for which a packet has been dropped, with its count.

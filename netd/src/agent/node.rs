@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use dataplane::{ApplyError, Dataplane, Problem, ProblemCode, Settings};
+use dataplane::{ApplyError, Dataplane, Problem, ProblemCode, Report, Settings};
 use model::Topology;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::answer;
 use super::live::Question;
-use super::state::{Applied, Load, Obstacle, State};
+use super::state::{Applied, Audit, Load, Obstacle, State};
 use crate::config::Config;
 use crate::topology::{self, LoadError, Loaded};
 
@@ -20,8 +20,6 @@ use crate::topology::{self, LoadError, Loaded};
 const RETRY: Duration = Duration::from_secs(1);
 /// How soon anything else that failed is.
 const RETRY_FAILURE: Duration = Duration::from_secs(5);
-/// How soon the kernel is compared with the topology when nothing calls for it.
-const AUDIT: Duration = Duration::from_secs(30);
 
 /// This node.
 #[derive(Debug)]
@@ -39,8 +37,11 @@ pub(super) struct NodeAgent {
     load: Load,
     applied: Option<Applied>,
     problems: Vec<Problem>,
+    audit: Audit,
     state: watch::Sender<Arc<State>>,
     next: Instant,
+    /// When the kernel is to be looked at, whatever else there is to do.
+    audit_due: Instant,
 }
 
 impl NodeAgent {
@@ -59,6 +60,7 @@ impl NodeAgent {
             topology: None,
             applied: None,
             problems: Vec::new(),
+            audit: Audit::default(),
         };
         Self {
             config,
@@ -71,8 +73,10 @@ impl NodeAgent {
             load,
             applied: None,
             problems: Vec::new(),
+            audit: Audit::default(),
             state: watch::Sender::new(Arc::new(state)),
             next: Instant::now(),
+            audit_due: Instant::now(),
         }
     }
 
@@ -103,6 +107,14 @@ impl NodeAgent {
         self.pass().await;
     }
 
+    /// Reads the file because somebody asks for it: mistakes are told again, and the kernel is looked
+    /// at whatever the file says.
+    pub(super) async fn reload_and_audit(&mut self) {
+        self.load.errors.clear();
+        self.reload().await;
+        self.pass().await;
+    }
+
     /// Brings the kernel to the topology, as far as it goes, and tells how far that was.
     pub(super) async fn pass(&mut self) {
         let unfit = self
@@ -126,7 +138,7 @@ impl NodeAgent {
         }
         self.complain(problems);
         self.publish();
-        self.next = Instant::now() + self.patience(failed);
+        self.next = self.patience(failed);
     }
 
     /// Removes expired flows.
@@ -245,19 +257,34 @@ impl NodeAgent {
             });
         };
         let report = dataplane.apply(&desired).await?;
-        if report.changes > 0 {
-            info!(changes = report.changes, "kernel changed");
-        }
+        self.note(report);
         Ok(())
     }
 
-    fn patience(&self, failed: bool) -> Duration {
+    /// Says what was done.
+    fn note(&mut self, report: Report) {
+        if report.changes > 0 {
+            info!(changes = report.changes, "kernel changed");
+        }
+        if !report.repaired.is_empty() {
+            let what = report.repaired.join("; ");
+            warn!(what, "somebody else has changed the data plane, repaired");
+        }
+        if report.audited {
+            self.audit.note(SystemTime::now(), report.repaired);
+            self.audit_due = Instant::now() + self.config.audit_interval;
+        }
+    }
+
+    fn patience(&self, failed: bool) -> Instant {
         if self.pending.is_some() && !self.load.errors.is_empty() {
-            RETRY
+            Instant::now() + RETRY
         } else if failed {
-            RETRY_FAILURE
+            Instant::now() + RETRY_FAILURE
         } else {
-            AUDIT
+            // Without a topology there is nothing to compare the kernel with.
+            let idle = Instant::now() + self.config.audit_interval;
+            self.current.as_ref().map_or(idle, |_| self.audit_due)
         }
     }
 
@@ -326,6 +353,7 @@ impl NodeAgent {
                 .or_else(|| coming.map(|it| Arc::clone(&it.topology))),
             applied: self.applied.clone(),
             problems: self.problems.iter().map(obstacle).collect(),
+            audit: self.audit.clone(),
         }));
     }
 }

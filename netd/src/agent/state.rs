@@ -1,5 +1,6 @@
 //! What the agent tells everybody else: one immutable snapshot after another.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,12 +26,48 @@ pub(crate) struct State {
     pub(crate) applied: Option<Applied>,
     /// What stands in the way on this host.
     pub(crate) problems: Vec<Obstacle>,
+    /// How often the kernel was found to be other than it was left.
+    pub(crate) audit: Audit,
 }
 
 impl State {
     /// Whether everything that the file asks for is in place.
     pub(crate) const fn is_ready(&self) -> bool {
         self.applied.is_some() && self.problems.is_empty() && self.load.errors.is_empty()
+    }
+}
+
+/// What the audits have found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Audit {
+    /// When the last one was; `None` until there was one.
+    pub(crate) last: Option<SystemTime>,
+    /// How many objects and tables were repaired since the start.
+    pub(crate) repaired: u64,
+    /// The last ones, at most [`Audit::RECENT`], newest first.
+    pub(crate) recent: VecDeque<Repair>,
+}
+
+/// Something that somebody else had changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Repair {
+    /// When it was put right.
+    pub(crate) time: SystemTime,
+    /// What it was.
+    pub(crate) what: String,
+}
+
+impl Audit {
+    /// How many repairs are remembered.
+    const RECENT: usize = 20;
+
+    pub(super) fn note(&mut self, time: SystemTime, repaired: Vec<String>) {
+        self.last = Some(time);
+        self.repaired += repaired.len() as u64;
+        for what in repaired {
+            self.recent.push_front(Repair { time, what });
+        }
+        self.recent.truncate(Self::RECENT);
     }
 }
 

@@ -1,4 +1,6 @@
-use api::{Counts, NodeState, Problem, Program, Status, Topology, TopologyError, Underlay};
+use api::{
+    Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,
+};
 use axum::Json;
 use axum::extract::State;
 
@@ -33,6 +35,7 @@ pub(super) async fn show(State(agent): State<Handle>) -> Json<Status> {
         programs: programs(&kernel.attached),
         topology: topology(&state.load),
         problems: problems(&state, silence),
+        audit: audit(&state.audit),
         counts: counts(&state, &kernel),
     })
 }
@@ -50,7 +53,7 @@ impl Kernel {
         let drops = agent.live.drops().await?;
         Ok(Self {
             attached: agent.live.attached().await?,
-            flows: agent.live.flows().await?.len() as u64,
+            flows: agent.live.flow_count().await? as u64,
             drops: drops.iter().map(|drop| drop.count).sum(),
         })
     }
@@ -77,6 +80,18 @@ fn topology(load: &agent::Load) -> Topology {
         loaded_at: load.loaded_at.map(Into::into),
         generation: load.generation,
         errors: errors.collect(),
+    }
+}
+
+fn audit(audit: &agent::Audit) -> Audit {
+    let repair = |repair: &agent::Repair| Repair {
+        time: repair.time.into(),
+        what: repair.what.clone(),
+    };
+    Audit {
+        last: audit.last.map(Into::into),
+        repaired: audit.repaired,
+        recent: audit.recent.iter().map(repair).collect(),
     }
 }
 

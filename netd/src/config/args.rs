@@ -11,7 +11,7 @@ use super::{ConfigErrors, Given, file};
 /// Reads the topology file, takes this node's part of it, brings the kernel to it by differences and
 /// keeps it there. An edit of the file is applied at once; a file with mistakes changes nothing.
 ///
-/// SIGHUP reads the file again. SIGTERM ends the daemon and leaves the data plane running: traffic
+/// SIGHUP reads the file again and audits the kernel. SIGTERM ends the daemon and leaves the data plane running: traffic
 /// goes on, and the next start takes over where this one ended. `netd cleanup` removes it.
 ///
 /// Every option can also be given by an environment variable, or in the configuration file under
@@ -62,6 +62,9 @@ struct Daemon {
     /// [default: 65536]
     #[arg(long, env = "NETD_FLOW_CAPACITY", value_name = "N")]
     flow_capacity: Option<String>,
+    /// Compare the kernel with what it should hold at least this often, and repair it [default: 30]
+    #[arg(long, env = "NETD_AUDIT_INTERVAL", value_name = "SECONDS")]
+    audit_interval: Option<String>,
     /// What to log: a level, or levels by target such as info,dataplane=debug [default: info]
     #[arg(long, env = "NETD_LOG", value_name = "LEVEL|TARGETS")]
     log: Option<String>,
@@ -145,6 +148,7 @@ impl Daemon {
         let own = [
             ("socket", self.socket),
             ("flow_capacity", self.flow_capacity),
+            ("audit_interval", self.audit_interval),
             ("log", self.log),
             ("log_format", self.log_format),
         ];

@@ -24,6 +24,9 @@ const STRINGS: [&str; 8] = [
     "log_format",
 ];
 
+/// Keys whose values are numbers.
+const NUMBERS: [&str; 2] = ["flow_capacity", "audit_interval"];
+
 /// Reads the named file, or the default one.
 ///
 /// # Errors
@@ -48,8 +51,10 @@ pub(super) fn parse(file: &Path, text: &str) -> Given {
                 given.add(key, value.value, by(value.line));
             }
         }
-        if let Field::Given(number) = reader.integer(root, "flow_capacity") {
-            given.add("flow_capacity", number.value.to_string(), by(number.line));
+        for key in NUMBERS {
+            if let Field::Given(number) = reader.integer(root, key) {
+                given.add(key, number.value.to_string(), by(number.line));
+            }
         }
         given
     });

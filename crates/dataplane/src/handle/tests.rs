@@ -1,5 +1,6 @@
 //! Against the real kernel, in namespaces that vanish with their threads. Needs root.
 
+mod audit;
 mod leftovers;
 mod state;
 mod traffic;

@@ -56,6 +56,36 @@ pub(crate) enum TableChange {
     RemoveVteps(Vec<(u32, Address)>),
 }
 
+impl TableChange {
+    /// The table, and how many entries of it; `None` for what only goes along with other changes.
+    pub(crate) const fn concerns(&self) -> Option<(&'static str, usize)> {
+        Some(match self {
+            Self::PutSettings(_) => ("settings", 1),
+            Self::PutVteps(it) => ("vteps", it.len()),
+            Self::RemoveVteps(it) => ("vteps", it.len()),
+            Self::PutNetworks(it) => ("networks", it.len()),
+            Self::RemoveNetworks(it) => ("networks", it.len()),
+            Self::PutIfaces(it) => ("ifaces", it.len()),
+            Self::RemoveIfaces(it) => ("ifaces", it.len()),
+            Self::PutAddresses(it) => ("addresses", it.len()),
+            Self::RemoveAddresses(it) => ("addresses", it.len()),
+            Self::PutEndpoints(it) => ("endpoints", it.len()),
+            Self::RemoveEndpoints(it) => ("endpoints", it.len()),
+            Self::PutLoads(it) => ("loads", it.len()),
+            Self::RemoveLoads(it) => ("loads", it.len()),
+            Self::PutBackends(it) => ("backends", it.len()),
+            Self::RemoveBackends(it) => ("backends", it.len()),
+            Self::PutCursors(it) => ("cursors", it.len()),
+            Self::RemoveCursors(it) => ("cursors", it.len()),
+            Self::PutFrontends(it) => ("frontends", it.len()),
+            Self::RemoveFrontends(it) => ("frontends", it.len()),
+            Self::PutNetns(it) => ("netns", it.len()),
+            Self::RemoveNetns(it) => ("netns", it.len()),
+            Self::WritePicks(_) | Self::PurgeFlows(_) => return None,
+        })
+    }
+}
+
 /// Which flows are to be forgotten.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Purge {

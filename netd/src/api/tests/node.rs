@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::agent::{
-    self, Applied, Attached, BackendLoad, Direction, Drop, Handle, Interface, Live, Load, Obstacle,
-    Question, Sample, State, Transfer, Unanswered,
+    self, Applied, Attached, Audit, BackendLoad, Direction, Drop, Handle, Interface, Live, Load,
+    Obstacle, Question, Sample, State, Transfer, Unanswered,
 };
 use crate::api::Server;
 use crate::topology;
@@ -147,6 +147,7 @@ fn state(dir: &Path) -> State {
             underlay_mtu: 1500,
             overlay_mtu: 1450,
         }),
+        audit: Audit::default(),
         problems: vec![Obstacle {
             code: "forward-policy".to_owned(),
             message: "the policy of FORWARD is drop".to_owned(),
@@ -167,6 +168,9 @@ async fn answer(
         match question {
             Question::Flows(to) => {
                 drop(to.send(works.then(|| flows(&topology)).ok_or_else(silent)))
+            }
+            Question::FlowCount(to) => {
+                drop(to.send(works.then(|| flows(&topology).len()).ok_or_else(silent)));
             }
             Question::Drops(to) => drop(to.send(works.then(drops).ok_or_else(silent))),
             Question::Loads(to) => {

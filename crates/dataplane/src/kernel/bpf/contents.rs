@@ -36,7 +36,13 @@ impl Maps {
             .get(&0)?
             .filter(|s| *s != abi::Settings::default());
         let used = |(_, vtep): &(u32, Vtep)| !vtep.address.is_unspecified();
-        let vteps = self.vteps.entries()?.into_iter().filter(used);
+        // One whose inverse is missing lets nobody in: it counts as unknown, and is written again.
+        let inverse: BTreeMap<Address, u32> = self.vtep_ids.entries()?.into_iter().collect();
+        let whole = |(number, vtep): &(u32, Vtep)| {
+            *number == 0 || inverse.get(&vtep.address) == Some(number)
+        };
+        let vteps = self.vteps.entries()?.into_iter();
+        let vteps = vteps.filter(used).filter(whole);
         let ifaces = self.ifaces.entries()?.into_iter();
         let addresses = self.addresses.entries()?.into_iter();
         let endpoints = self.endpoints.entries()?.into_iter();

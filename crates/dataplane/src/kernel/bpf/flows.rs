@@ -56,6 +56,15 @@ impl Maps {
         Ok(flows)
     }
 
+    /// How many live flows there are. One that moves from one table to the other meanwhile may be
+    /// counted twice or not at all.
+    pub(crate) fn count_flows(&self, now: u64) -> Result<usize, TableError> {
+        let is_live = |key: &FlowKey, flow: &Flow| {
+            owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
+        };
+        Ok(self.flows.count(is_live)? + self.embryos.count(is_live)?)
+    }
+
     /// Removes expired flows from the table that evicts nothing by itself; returns how many.
     pub(crate) fn collect_garbage(&self, now: u64) -> Result<usize, TableError> {
         let over = now.saturating_sub(GRACE_NS);

@@ -42,6 +42,9 @@ const PINNED: [&str; 21] = [
     "VTEP_IDS",
 ];
 
+/// The one that is not in the object.
+const COLLECTED: &str = "COLLECTED";
+
 /// As many as there can be backends.
 const COLLECTED_CAPACITY: u32 = 1 << 20;
 
@@ -83,6 +86,8 @@ pub(crate) struct Programs {
     pins: Pins,
     programs: BTreeMap<Program, OwnedFd>,
     sockets: BTreeMap<SocketHook, OwnedFd>,
+    /// Every pinned map, kept open so that a pin that somebody removes can be made again.
+    maps: Vec<(&'static str, OwnedFd)>,
 }
 
 /// Every map.
@@ -150,7 +155,10 @@ pub(crate) fn load(
     for hook in SocketHook::ALL {
         sockets.insert(hook, load_socket_program(&mut ebpf, hook)?);
     }
+    let held = PINNED.iter().chain([&COLLECTED]);
+    let held = held.map(|name| Ok((*name, open(&pins, name)?)));
     let programs = Programs {
+        maps: held.collect::<Result<_, TableError>>()?,
         pins,
         programs,
         sockets,
@@ -205,6 +213,19 @@ fn load_socket_program(ebpf: &mut Ebpf, hook: SocketHook) -> Result<OwnedFd, Loa
 impl Programs {
     pub(crate) const fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// Pins the maps again whose pins are gone, and names them: the next process would start with
+    /// empty ones.
+    pub(crate) fn pin_again(&self) -> Result<Vec<String>, PinError> {
+        let mut repaired = Vec::new();
+        for (name, map) in &self.maps {
+            let path = self.pins.maps().join(name);
+            if self.pins.restore(&path, map)? {
+                repaired.push(format!("pin of map {name}"));
+            }
+        }
+        Ok(repaired)
     }
 
     /// Puts the fresh programs behind every pinned link whose interface lives.
@@ -276,7 +297,7 @@ impl Maps {
 
 /// Opens or makes the one map that is not in the object.
 fn collected(pins: &Pins) -> Result<Table<u32, u64>, TableError> {
-    const NAME: &str = "COLLECTED";
+    const NAME: &str = COLLECTED;
     if let Ok(table) = table(pins, NAME) {
         return Ok(table);
     }

@@ -150,6 +150,20 @@ impl Pins {
         sys::object_pin(link.as_fd(), &path).map_err(|source| PinError::new("pin", &path, source))
     }
 
+    /// Pins an object where it was; tells whether it was there no more.
+    pub(super) fn restore(&self, path: &Path, object: impl AsFd) -> Result<bool, PinError> {
+        if path.exists() {
+            return Ok(false);
+        }
+        for directory in [self.maps(), self.links()] {
+            fs::create_dir_all(&directory)
+                .map_err(|source| PinError::new("create", &directory, source))?;
+        }
+        sys::object_pin(object.as_fd(), path)
+            .map_err(|source| PinError::new("pin", path, source))?;
+        Ok(true)
+    }
+
     /// Puts a fresh program behind a pinned link; no packet passes without one.
     pub(super) fn replace(&self, link: &PinnedLink, fd: impl AsFd) -> Result<(), PinError> {
         let path = self.link(link.program, link.ifindex);

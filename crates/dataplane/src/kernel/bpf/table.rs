@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "plain data is handed to the kernel as bytes")]
 
 use std::io;
+use std::iter::{Take, Zip};
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::vec;
 
 use aya::Pod;
 
@@ -25,6 +27,9 @@ pub(crate) struct Table<K, V> {
     capacity: u32,
     types: PhantomData<fn() -> (K, V)>,
 }
+
+/// Elements that one system call has read.
+type Chunk<K, V> = Take<Zip<vec::IntoIter<K>, vec::IntoIter<V>>>;
 
 /// A map cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +123,18 @@ impl<K: Plain, V: Plain> Table<K, V> {
     /// is seen.
     pub(crate) fn entries(&self) -> Result<Vec<(K, V)>, TableError> {
         let mut entries = Vec::new();
+        self.scan(|chunk| entries.extend(chunk))?;
+        Ok(entries)
+    }
+
+    /// The same without keeping them: how many satisfy `is_meant`.
+    pub(crate) fn count(&self, is_meant: impl Fn(&K, &V) -> bool) -> Result<usize, TableError> {
+        let mut count = 0;
+        self.scan(|chunk| count += chunk.filter(|(key, value)| is_meant(key, value)).count())?;
+        Ok(count)
+    }
+
+    fn scan(&self, mut take: impl FnMut(Chunk<K, V>)) -> Result<(), TableError> {
         let mut cursor = None;
         let mut chunk = CHUNK.min(self.capacity.max(1) as usize);
         loop {
@@ -141,9 +158,9 @@ impl<K: Plain, V: Plain> Table<K, V> {
                 }
                 Err(source) => return Err(self.error("list", source)),
             };
-            entries.extend(keys.into_iter().zip(values).take(count));
+            take(keys.into_iter().zip(values).take(count));
             if end {
-                return Ok(entries);
+                return Ok(());
             }
         }
     }
