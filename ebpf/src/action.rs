@@ -2,7 +2,7 @@
 
 use abi::{Action, DropReason, Header, HeaderError, Verdict};
 use aya_ebpf::{
-    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn run(
     let result = match verdict.action {
         // Not "ok" but "next": programs of others on the same hook get their turn.
         Action::Pass => return TC_ACT_UNSPEC,
+        Action::Arranged => return TC_ACT_REDIRECT,
         // SAFETY: takes numbers only, and checks them.
         Action::Peer => unsafe { bpf_redirect_peer(ifindex, 0) },
         // SAFETY: takes numbers only, and checks them.

@@ -28,7 +28,7 @@ pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdi
 }
 
 /// As [`run`], for a packet whose origin is known.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn receive(
     skb: Skb,
     origin: &Origin,

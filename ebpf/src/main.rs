@@ -31,12 +31,17 @@ mod test_run;
 mod to_task;
 mod vip;
 
+use abi::DropReason;
 use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr, classifier},
     programs::{SockAddrContext, SockContext, TcContext},
 };
 
-use crate::{skb::Skb, socket::Dial};
+use crate::{
+    carrier::{Origin, Taken},
+    skb::Skb,
+    socket::Dial,
+};
 
 /// Host's end of a task's veth, ingress: whatever a task sends.
 #[classifier]
@@ -56,10 +61,17 @@ pub(crate) fn from_overlay(context: TcContext) -> i32 {
     action::run(Skb::new(&context), from_overlay::run)
 }
 
-/// An uplink, ingress: whatever arrives from outside.
+/// An uplink, ingress: whatever arrives from outside, other nodes' packets among it.
 #[classifier]
 pub(crate) fn from_uplink(context: TcContext) -> i32 {
-    action::run(Skb::new(&context), from_uplink::run)
+    let skb = Skb::new(&context);
+    let mut origin = Origin::default();
+    let taken = carrier::take(skb, &mut origin);
+    action::run(skb, |skb, header, parsed| match taken {
+        Taken::No => from_uplink::run(skb, header, parsed),
+        Taken::Yes => from_overlay::receive(skb, &origin, header, parsed),
+        Taken::Broken => Err(DropReason::Rewrite),
+    })
 }
 
 /// [`from_overlay`] for test runs, which cannot bring tunnel metadata along. Never attached.

@@ -15,7 +15,10 @@ use aya_ebpf::{
     macros::btf_map,
 };
 
-use crate::flows::{Opening, Translation};
+use crate::{
+    carrier::Room,
+    flows::{Opening, Translation},
+};
 
 const GROWS: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -116,6 +119,9 @@ pub(crate) static QUOTED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 /// Where the options of a SYN are being read.
 #[btf_map]
 pub(crate) static OPTION: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static OUTER: PerCpuArray<Room, 1> = PerCpuArray::new();
 
 /// This CPU's slot of a table with one.
 #[inline(always)]

@@ -119,6 +119,20 @@ const _: () = assert!(size_of::<Network>() == 32);
 pub struct Vtep {
     /// The node's underlay address; IPv4 mapped, or IPv6.
     pub address: Address,
+    /// The neighbour on `ifindex` that packets for the node are handed to: a router's address, or the
+    /// node's own. Unspecified where the carrier is the device.
+    pub next_hop: Address,
+    /// The uplink that packets for the node leave by; 0 where the carrier is the device.
+    pub ifindex: u32,
+    /// Bits of [`vtep`].
+    pub flags: u32,
 }
 
-const _: () = assert!(size_of::<Vtep>() == 16);
+const _: () = assert!(size_of::<Vtep>() == 40);
+
+/// Flags of [`Vtep`].
+pub mod vtep {
+    /// The programs themselves wrap what is sent to this node; in slot 0, they unwrap what is sent to
+    /// this one. Without it the device does.
+    pub const NATIVE: u32 = 1 << 0;
+}

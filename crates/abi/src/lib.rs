@@ -25,9 +25,12 @@ mod segment;
 mod service;
 mod socket;
 mod verdict;
+pub mod vxlan;
 
 pub use address::Address;
-pub use attachment::{Endpoint, EndpointKey, EndpointKind, Iface, Network, Vtep, endpoint, iface};
+pub use attachment::{
+    Endpoint, EndpointKey, EndpointKind, Iface, Network, Vtep, endpoint, iface, vtep,
+};
 pub use drops::{DropCounter, DropReason, DropSample};
 pub use flow::{
     Delivery, Direction, Flow, FlowKey, FlowState, Seen, Side, TransferCount, delivery,

@@ -9,7 +9,7 @@
 pub struct Verdict {
     /// What is done.
     pub action: Action,
-    /// The interface that it is done with; 0 for [`Action::Pass`].
+    /// The interface that it is done with; 0 for actions that have none.
     pub ifindex: u32,
 }
 
@@ -25,12 +25,20 @@ pub enum Action {
     Device = 2,
     /// Out of this device towards the IP destination, next hop and neighbour by the node's tables.
     Neighbour = 3,
+    /// Where the packet goes has been arranged by whoever decided.
+    Arranged = 4,
 }
 
 impl Verdict {
     /// Leave the packet to the node's own stack.
     pub const PASS: Self = Self {
         action: Action::Pass,
+        ifindex: 0,
+    };
+
+    /// See [`Action::Arranged`].
+    pub const ARRANGED: Self = Self {
+        action: Action::Arranged,
         ifindex: 0,
     };
 

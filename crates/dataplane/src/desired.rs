@@ -16,6 +16,8 @@ use ipnetwork::IpNetwork;
 pub struct Desired {
     /// This node's underlay address; the interface that has it is the underlay.
     pub address: IpAddr,
+    /// How packets get to other nodes.
+    pub carrier: Carrier,
     /// UDP port of VXLAN.
     pub data_path_port: u16,
     /// The network of the ingress mesh; `None` when nothing is ever published.
@@ -50,6 +52,18 @@ impl Desired {
             .chain(self.gateways.keys().map(PathBuf::as_path))
             .collect()
     }
+}
+
+/// How packets get to other nodes, and are taken from them. On the wire both ways are the same VXLAN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// Natively wherever that has been proven to work on this host and uplink, else by the device.
+    #[default]
+    Auto,
+    /// Natively wherever that is possible at all.
+    Native,
+    /// By the kernel's VXLAN device.
+    Device,
 }
 
 /// A network.

@@ -28,6 +28,7 @@ impl Edit {
         // Whoever adds a field decides here whether a difference in it can be an edit.
         let Desired {
             address,
+            carrier,
             data_path_port,
             ingress,
             gateway_blocks,
@@ -41,6 +42,7 @@ impl Edit {
             backends,
         } = old;
         let rest = *address == new.address
+            && *carrier == new.carrier
             && *data_path_port == new.data_path_port
             && *ingress == new.ingress
             && *gateway_blocks == new.gateway_blocks

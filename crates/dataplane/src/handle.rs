@@ -18,7 +18,7 @@ use crate::known::Known;
 use crate::lock::{self, Lock};
 use crate::lower::{self, Facts};
 use crate::names::Names;
-use crate::observe::{self, Node, Sources};
+use crate::observe::{self, Node, Nodes, Sources};
 use crate::picks::Previous;
 use crate::plan::{Change, Observed, TableChange, plan};
 use crate::problem::{Problem, ProblemCode};
@@ -27,6 +27,7 @@ use crate::repair;
 use crate::status::Status;
 use crate::tables::{FrontendKey, Place};
 use crate::watch::Events;
+use crate::ways::Ways;
 use crate::world::{LinkName, World};
 
 /// How long the places of old picks are left alone. A program that has read a frontend's value reads
@@ -113,6 +114,9 @@ pub struct Dataplane {
     /// The last sample of each reason, and when its packet was dropped by the wall clock.
     pub(crate) last_samples: BTreeMap<abi::DropReason, (abi::DropSample, SystemTime)>,
     record: Record,
+    ways: Ways,
+    /// Whether the programs may wrap packets themselves, or why not.
+    native: Result<(), String>,
     settled: bool,
     _locks: [Lock; 2],
     previous: Previous,
@@ -165,6 +169,8 @@ impl Dataplane {
             samples,
             last_samples: BTreeMap::new(),
             record,
+            ways: Ways::open().map_err(refused)?,
+            native: Err("nothing has proven it on this host".to_owned()),
             settled: false,
             _locks: locks,
             previous: Previous::default(),
@@ -257,7 +263,7 @@ impl Dataplane {
     /// # Errors
     /// When the kernel refuses the subscription.
     pub fn events(&self) -> Result<Events, OpenError> {
-        Events::open(self.names.clone()).map_err(refused)
+        Events::open(self.names.clone(), self.ways.known()).map_err(refused)
     }
 
     /// Ends the process's part. Programs, maps and devices stay, and traffic goes on.
@@ -279,7 +285,7 @@ impl Dataplane {
         Ok(())
     }
 
-    async fn facts(&self) -> Result<(Node, Facts), Problem> {
+    async fn facts(&mut self, desired: &Desired) -> Result<(Node, Facts), Problem> {
         let node = Node::observe(&self.netlink).await.map_err(problem)?;
         let used = |(_, vtep): &(u32, abi::Vtep)| !vtep.address.is_unspecified();
         let vteps = self.maps.vteps.entries().map_err(problem)?;
@@ -288,9 +294,16 @@ impl Dataplane {
             .filter(used)
             .map(|(n, vtep)| (n, vtep.address))
             .collect();
-        let vteps = (vteps, self.maps.vteps.capacity());
+        let names = node.names();
+        let next_hops = self.ways.find(desired, &self.netlink, &names);
+        let nodes = Nodes {
+            vteps,
+            vtep_capacity: self.maps.vteps.capacity(),
+            next_hops: next_hops.await.map_err(problem)?,
+            native: self.native.clone(),
+        };
         let facts = node
-            .facts(&self.names, &self.record, vteps)
+            .facts(&self.names, &self.record, nodes)
             .map_err(problem)?;
         Ok((node, facts))
     }
@@ -301,7 +314,7 @@ impl Dataplane {
         known: Option<&Known>,
     ) -> Result<Prepared, Vec<Problem>> {
         let one = |problem| vec![problem];
-        let (node, mut facts) = self.facts().await.map_err(one)?;
+        let (node, mut facts) = self.facts(desired).await.map_err(one)?;
         if let Some(known) = known {
             facts.vteps.clone_from(known.vteps());
         }

@@ -46,7 +46,7 @@ impl Known {
             desired: desired.clone(),
             relations: Relations::of(desired),
             facts: Facts {
-                vteps: wanted.tables.vteps.clone(),
+                vteps: wanted.tables.numbers(),
                 ..facts
             },
             places,

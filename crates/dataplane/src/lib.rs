@@ -27,6 +27,7 @@ mod slice;
 mod status;
 mod tables;
 mod watch;
+mod ways;
 mod world;
 
 pub use abi::{Algorithm, FlowState, Load, NetId};
@@ -38,5 +39,5 @@ pub use lower::Underlay;
 pub use names::mac_of;
 pub use problem::{Problem, ProblemCode};
 pub use read::{Drop, Flow, ReadError, Sample};
-pub use status::Status;
+pub use status::{Status, Way};
 pub use watch::Events;

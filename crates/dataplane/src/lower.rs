@@ -1,5 +1,6 @@
 //! From what is desired to what the kernel has to hold: pure.
 
+pub(crate) mod carrier;
 mod pairs;
 mod sockets;
 mod tables;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use abi::{Address, MARK_UNSOLICITED};
 
 use crate::desired::Desired;
+use crate::lower::carrier::{Medium, NextHop};
 use crate::names::Names;
 use crate::problem::{Problem, ProblemCode};
 use crate::tables::LinkRef;
@@ -30,6 +32,10 @@ pub(crate) struct Facts {
     pub(crate) vteps: BTreeMap<u32, Address>,
     /// How many numbers there are.
     pub(crate) vtep_capacity: u32,
+    /// The ways to other nodes, by their addresses; those without a route are missing.
+    pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
+    /// Whether this host lets the programs wrap packets themselves, or why not.
+    pub(crate) native: Result<(), String>,
     /// `net.ipv4.ip_local_reserved_ports` as it was before us.
     pub(crate) reserved_ports: String,
     /// Whether the node forwarded IPv6 before us; `None` when it has no IPv6.
@@ -43,6 +49,7 @@ pub(crate) struct Uplink {
     pub(crate) mtu: u32,
     /// Its global addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
+    pub(crate) medium: Medium,
     /// Whether it took router advertisements before us, that is, while not forwarding.
     pub(crate) accepts_ra: bool,
 }

@@ -1,6 +1,7 @@
 //! From the kernel to what the planner compares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::bpf::{LinkNames, PinError, PinnedLink, TableError};
@@ -8,6 +9,7 @@ use crate::kernel::netlink::{Kind, Link, LinkAddress, LinkNeighbour, Netlink, Ne
 use crate::kernel::netns::{Netns, NetnsError};
 use crate::kernel::nft::{self, NftError};
 use crate::kernel::sysctl::{self, SysctlError};
+use crate::lower::carrier::{Medium, NextHop};
 use crate::lower::{FORWARDING_V6, Facts, RESERVED_PORTS, Uplink};
 use crate::names::{self, LinkRole, Names};
 use crate::plan::Observed;
@@ -32,6 +34,15 @@ pub(crate) enum ObserveError {
     Pin(#[from] PinError),
 }
 
+/// What is known of the other nodes, and of the ways to them.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    pub(crate) vteps: BTreeMap<u32, abi::Address>,
+    pub(crate) vtep_capacity: u32,
+    pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
+    pub(crate) native: Result<(), String>,
+}
+
 /// The node's own side: its interfaces and what is on them.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -53,8 +64,7 @@ impl Node {
 
     /// Names of all interfaces by number.
     pub(crate) fn names(&self) -> LinkNames {
-        let named = |link: &Link| Some((link.index, LinkName::new(&link.name)?));
-        self.links.iter().filter_map(named).collect()
+        named(&self.links)
     }
 
     /// Everything about the node that is not ours to decide.
@@ -62,7 +72,7 @@ impl Node {
         &self,
         names: &Names,
         record: &Record,
-        (vteps, vtep_capacity): (BTreeMap<u32, abi::Address>, u32),
+        nodes: Nodes,
     ) -> Result<Facts, ObserveError> {
         let before = |key: &str| match record.node().get(key) {
             Some(value) => Ok(Some(value.clone())),
@@ -78,8 +88,10 @@ impl Node {
             uplinks,
             cookie: None,
             cookies: BTreeMap::new(),
-            vteps,
-            vtep_capacity,
+            vteps: nodes.vteps,
+            vtep_capacity: nodes.vtep_capacity,
+            next_hops: nodes.next_hops,
+            native: nodes.native,
             reserved_ports: before(RESERVED_PORTS)?.unwrap_or_default(),
             forwarded_v6: before(FORWARDING_V6)?.map(|value| value != "0"),
         })
@@ -96,6 +108,7 @@ impl Node {
                 Uplink {
                     mtu: link.mtu,
                     addresses,
+                    medium: medium(link.kind),
                     accepts_ra: false,
                 },
             ))
@@ -103,7 +116,7 @@ impl Node {
         self.links.iter().filter_map(uplink).collect()
     }
 
-    fn global_addresses(&self, index: u32) -> BTreeSet<std::net::IpAddr> {
+    fn global_addresses(&self, index: u32) -> BTreeSet<IpAddr> {
         let own = self
             .addresses
             .iter()
@@ -114,6 +127,12 @@ impl Node {
     fn end(&self, link: &Link) -> End {
         end(link, &self.addresses, &self.neighbours, &self.routes)
     }
+}
+
+/// Names of interfaces by number.
+pub(crate) fn named(links: &[Link]) -> LinkNames {
+    let named = |link: &Link| Some((link.index, LinkName::new(&link.name)?));
+    links.iter().filter_map(named).collect()
 }
 
 /// What is on the other sides of the node's interfaces.
@@ -177,10 +196,18 @@ pub(crate) async fn observe(
     Ok(observed)
 }
 
+fn medium(kind: Kind) -> Medium {
+    match kind {
+        Kind::Veth | Kind::Ethernet => Medium::Ethernet,
+        Kind::Layered | Kind::Vxlan { .. } => Medium::Layered,
+        Kind::Loopback | Kind::Other => Medium::Other,
+    }
+}
+
 fn tunnel(link: &Link) -> Tunnel {
     let (port, external) = match link.kind {
         Kind::Vxlan { port, external } => (port, external),
-        Kind::Loopback | Kind::Veth | Kind::Other => (0, false),
+        Kind::Loopback | Kind::Veth | Kind::Ethernet | Kind::Layered | Kind::Other => (0, false),
     };
     Tunnel {
         port,

@@ -75,6 +75,11 @@ impl Observed {
             .filter_map(|e| e.link.as_mut())
             .for_each(forget);
         tables
+            .vteps
+            .values_mut()
+            .filter_map(|v| v.link.as_mut())
+            .for_each(forget);
+        tables
             .settings
             .iter_mut()
             .filter_map(|s| s.link.as_mut())

@@ -265,6 +265,7 @@ fn pick<K: Ord + Clone, V: Clone>(from: &BTreeMap<K, V>, keys: &BTreeSet<K>) -> 
 fn shell(desired: &Desired) -> Desired {
     Desired {
         address: desired.address,
+        carrier: desired.carrier,
         data_path_port: desired.data_path_port,
         ingress: desired.ingress,
         gateway_blocks: Vec::new(),

@@ -8,7 +8,7 @@ use crate::apply::Outcome;
 use crate::desired::Desired;
 use crate::handle::Dataplane;
 use crate::kernel::{bpf, probe};
-use crate::lower::{self, Facts, Underlay};
+use crate::lower::{self, Facts, Underlay, carrier};
 use crate::problem::Problem;
 use crate::watch::link_name;
 use crate::world::{Program, SocketHook};
@@ -20,6 +20,10 @@ pub struct Status {
     pub underlay: Option<Underlay>,
     /// Largest inner packet in bytes; `None` until the first state has been applied.
     pub overlay_mtu: Option<u32>,
+    /// Why the device takes packets to and from this node; `None` where the programs do themselves.
+    pub device: Option<String>,
+    /// How packets get to each other node.
+    pub ways: BTreeMap<IpAddr, Way>,
     /// Interfaces by program; for socket hooks the cgroup.
     pub programs: BTreeMap<&'static str, BTreeSet<String>>,
     /// The node's end of each attachment, by the endpoint's name.
@@ -32,6 +36,17 @@ pub struct Status {
     pub vteps: BTreeMap<u32, IpAddr>,
     /// What keeps traffic from passing, and what the last state could not reach.
     pub problems: Vec<Problem>,
+}
+
+/// How packets get to another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Why the device takes them; `None` where the programs send them on themselves.
+    pub device: Option<String>,
+    /// The interface, where there is a route.
+    pub interface: Option<String>,
+    /// The neighbour there that they are handed to.
+    pub next_hop: Option<IpAddr>,
 }
 
 impl Dataplane {
@@ -51,6 +66,10 @@ impl Dataplane {
         self.status = Status {
             overlay_mtu: underlay.as_ref().map(lower::overlay_mtu),
             underlay,
+            device: carrier::here(desired, facts)
+                .err()
+                .map(|reason| reason.to_string()),
+            ways: ways(desired, facts),
             host_interfaces: desired
                 .attachments
                 .keys()
@@ -96,4 +115,19 @@ impl Dataplane {
         }
         programs
     }
+}
+
+fn ways(desired: &Desired, facts: &Facts) -> BTreeMap<IpAddr, Way> {
+    let way = |node: &IpAddr| {
+        let hop = facts.next_hops.get(node);
+        let way = Way {
+            device: carrier::way(desired, facts, *node)
+                .err()
+                .map(|reason| reason.to_string()),
+            interface: hop.map(|hop| hop.link.to_string()),
+            next_hop: hop.map(|hop| hop.address),
+        };
+        (*node, way)
+    };
+    desired.vteps.iter().map(way).collect()
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
     Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, PublishedKey,
-    ServiceKey, Settings,
+    ServiceKey, Settings, Vtep,
 };
 
 use crate::world::LinkName;
@@ -17,8 +17,8 @@ use crate::world::LinkName;
 pub(crate) struct Tables {
     /// With the VXLAN device as its link.
     pub(crate) settings: Option<Local<Settings>>,
-    /// Number to underlay address; 0 is this node.
-    pub(crate) vteps: BTreeMap<u32, Address>,
+    /// By number, with the uplink as its link; 0 is this node.
+    pub(crate) vteps: BTreeMap<u32, Local<Vtep>>,
     pub(crate) networks: BTreeMap<NetId, Network>,
     /// By the cookies of namespaces.
     pub(crate) netns: BTreeMap<u64, Netns>,
@@ -32,6 +32,14 @@ pub(crate) struct Tables {
     pub(crate) cursors: BTreeSet<u32>,
     /// Backends whose flows are counted. The counts belong to the kernel programs.
     pub(crate) loads: BTreeSet<u32>,
+}
+
+impl Tables {
+    /// The nodes' addresses by their numbers.
+    pub(crate) fn numbers(&self) -> BTreeMap<u32, Address> {
+        let address = |(number, vtep): (&u32, &Local<Vtep>)| (*number, vtep.value.address);
+        self.vteps.iter().map(address).collect()
+    }
 }
 
 /// A value that names an interface, whose number is 0 in `value` itself.
@@ -125,6 +133,16 @@ impl NamesLink for Settings {
             vxlan_ifindex: ifindex,
             ..self
         }
+    }
+}
+
+impl NamesLink for Vtep {
+    fn ifindex(&self) -> u32 {
+        self.ifindex
+    }
+
+    fn with_ifindex(self, ifindex: u32) -> Self {
+        Self { ifindex, ..self }
     }
 }
 

@@ -1,13 +1,17 @@
-//! News of the node's own interfaces and addresses.
+//! News of the node's own interfaces, addresses and routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::kernel::bpf::LinkNames;
 use crate::kernel::netlink::{Netlink, NetlinkError, Watch};
 use crate::lower::Uplink;
 use crate::names::Names;
-use crate::observe::Node;
+use crate::observe::{Node, named};
 use crate::problem::{Problem, ProblemCode};
+use crate::ways::{self, NextHops};
 use crate::world::LinkName;
 
 /// How long to wait for more changes of the same kind: an address rarely comes alone.
@@ -16,19 +20,23 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Tells when the node is other than the last state was applied to.
 #[derive(Debug)]
 pub struct Events {
-    watch: Watch,
+    links: Watch,
+    routes: Watch,
+    ways: watch::Receiver<ways::Known>,
     netlink: Netlink,
     names: Names,
     last: Option<Sight>,
 }
 
 /// What is compared.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Sight {
     /// What the planner knows of the node.
     uplinks: BTreeMap<LinkName, Uplink>,
     /// Our own interfaces.
     ours: BTreeSet<String>,
+    /// The ways to other nodes.
+    next_hops: NextHops,
 }
 
 impl Sight {
@@ -41,52 +49,94 @@ impl Sight {
 
 impl Events {
     /// With a socket of its own: the kernel runs one dump on each at a time, and refuses others.
-    pub(crate) fn open(names: Names) -> Result<Self, NetlinkError> {
+    pub(crate) fn open(
+        names: Names,
+        ways: watch::Receiver<ways::Known>,
+    ) -> Result<Self, NetlinkError> {
         Ok(Self {
-            watch: Watch::open()?,
+            links: Watch::links()?,
+            routes: Watch::routes()?,
+            ways,
             netlink: Netlink::open()?,
             names,
             last: None,
         })
     }
 
-    /// Waits until the node's interfaces or addresses are other ones than at the last return, or an
-    /// interface of ours has gone. `None` when the kernel tells nothing any more.
+    /// Waits until the node's interfaces, its addresses or the ways to other nodes are other ones than
+    /// at the last return, or an interface of ours has gone. `None` when the kernel tells nothing any more.
     pub async fn changed(&mut self) -> Option<()> {
         loop {
             if self.last.is_none() {
                 self.last = self.look().await;
             }
-            self.watch.changed().await?;
+            let only_routes = tokio::select! {
+                news = self.links.changed() => news.map(|()| false)?,
+                news = self.routes.changed() => news.map(|()| true)?,
+            };
             tokio::time::sleep(SETTLE).await;
-            let Some(sight) = self.look().await else {
+            let sight = if only_routes {
+                self.look_along().await
+            } else {
+                self.look().await
+            };
+            let Some(sight) = sight else {
                 continue;
             };
             let last = self.last.replace(sight);
             let sight = self.last.as_ref()?;
-            if last.is_none_or(|last| sight.is_news(&last)) {
+            let has_moved = sight.next_hops != self.ways.borrow().hops;
+            if has_moved || last.is_none_or(|last| sight.is_news(&last)) {
                 return Some(());
             }
         }
     }
 
     async fn look(&self) -> Option<Sight> {
-        match Node::observe(&self.netlink).await {
-            Ok(node) => {
-                let names = node.links.iter().map(|link| &link.name);
-                let ours = names.filter(|name| self.names.role(name).is_some());
-                Some(Sight {
-                    uplinks: node.uplinks(),
-                    ours: ours.cloned().collect(),
-                })
-            }
-            Err(error) => {
-                let problem = Problem::from_error(ProblemCode::Refused, &error);
-                tracing::warn!(%problem, "news of the node's interfaces are lost");
-                None
-            }
-        }
+        complain(self.observe().await)
     }
+
+    /// Looks at the ways only: a router's routes are many, and change often.
+    async fn look_along(&self) -> Option<Sight> {
+        let Some(last) = &self.last else {
+            return self.look().await;
+        };
+        let names = self.netlink.links().await.map(|links| named(&links));
+        let next_hops = match names {
+            Ok(names) => self.next_hops(&names).await,
+            Err(error) => Err(error),
+        };
+        let sight = next_hops.map(|next_hops| Sight {
+            next_hops,
+            ..last.clone()
+        });
+        complain(sight)
+    }
+
+    async fn observe(&self) -> Result<Sight, NetlinkError> {
+        let node = Node::observe(&self.netlink).await?;
+        let names = node.links.iter().map(|link| &link.name);
+        let ours = names.filter(|name| self.names.role(name).is_some());
+        Ok(Sight {
+            uplinks: node.uplinks(),
+            ours: ours.cloned().collect(),
+            next_hops: self.next_hops(&node.names()).await?,
+        })
+    }
+
+    async fn next_hops(&self, names: &LinkNames) -> Result<NextHops, NetlinkError> {
+        let peers = self.ways.borrow().peers.clone();
+        peers.next_hops(&self.netlink, names).await
+    }
+}
+
+fn complain(sight: Result<Sight, NetlinkError>) -> Option<Sight> {
+    sight
+        .inspect_err(|error| {
+            let problem = Problem::from_error(ProblemCode::Refused, error);
+            tracing::warn!(%problem, "news of the node's interfaces are lost");
+        })
+        .ok()
 }
 
 /// Name of an interface of the node.

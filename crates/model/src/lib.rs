@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod balancing;
+mod carrier;
 mod family;
 mod name;
 mod port;
@@ -18,6 +19,7 @@ mod validate;
 mod vni;
 
 pub use balancing::{Algorithm, BackendId, ServiceId, UnknownAlgorithm};
+pub use carrier::{Carrier, UnknownCarrier};
 pub use family::{Family, PerFamily};
 pub use name::{BadName, EndpointName, NetworkName, NodeName, ServiceName};
 pub use port::{BadPort, Port, Protocol, UnknownProtocol};

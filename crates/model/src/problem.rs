@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use crate::{
     BadName, BadPort, BadVni, EndpointName, Family, NetworkName, NodeName, Port, Protocol,
-    ServiceName, UnknownAlgorithm, UnknownProtocol, Vni,
+    ServiceName, UnknownAlgorithm, UnknownCarrier, UnknownProtocol, Vni,
 };
 
 /// One thing that is wrong, and where.
@@ -197,6 +197,9 @@ pub enum ProblemKind {
         text: String,
         cause: UnknownAlgorithm,
     },
+    /// A string that names no carrier.
+    #[error("`{text}`: {cause}")]
+    UnknownCarrier { text: String, cause: UnknownCarrier },
     /// `ports` without a port.
     #[error("`ports` is empty: leave it out to balance every port")]
     NoPorts,

@@ -76,6 +76,8 @@ pub struct Node {
     pub address: Field<String>,
     /// Its blocks of the gateway pool.
     pub gateway: Vec<Located<String>>,
+    /// How its packets get to other nodes.
+    pub carrier: Field<String>,
 }
 
 /// A network.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    Algorithm, BackendId, EndpointName, Family, NetworkName, NodeName, PerFamily, Port, Protocol,
-    ServiceId, ServiceName, Vni,
+    Algorithm, BackendId, Carrier, EndpointName, Family, NetworkName, NodeName, PerFamily, Port,
+    Protocol, ServiceId, ServiceName, Vni,
 };
 
 /// The whole cluster. Made by [`crate::validate`] only, so what it says of itself holds: keys of
@@ -51,6 +51,8 @@ pub struct Node {
     pub address: IpAddr,
     /// Its blocks of the gateway pool.
     pub gateway: PerFamily<IpNetwork>,
+    /// How its packets get to other nodes.
+    pub carrier: Carrier,
 }
 
 /// An overlay network.

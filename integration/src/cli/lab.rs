@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use integration::lab::{Lab, Spec, demo, names};
+use integration::lab::{Family, Lab, Spec, demo, names};
 
 #[derive(Debug, Args)]
 pub(crate) struct Name {
@@ -40,6 +40,12 @@ pub(crate) struct Up {
     /// One more argument for a node's netd, such as n2=--log=debug; may be repeated.
     #[arg(long, value_name = "NODE=ARG", value_parser = node_arg)]
     node_arg: Vec<(String, String)>,
+    /// A node's carrier, auto, native or device; may be repeated.
+    #[arg(long, value_name = "NODE=CARRIER", value_parser = node_arg)]
+    carrier: Vec<(String, String)>,
+    /// Family of the nodes' VTEP addresses: 4 or 6.
+    #[arg(long, default_value = "4", value_parser = ["4", "6"])]
+    vtep: String,
 }
 
 fn node_arg(text: &str) -> Result<(String, String)> {
@@ -54,7 +60,14 @@ pub(crate) fn up(arguments: Up) -> Result<()> {
     for (node, arg) in arguments.node_arg {
         node_args.entry(node).or_default().push(arg);
     }
+    let carriers = arguments.carrier.into_iter().collect();
     let spec = Spec {
+        carriers,
+        vtep: if arguments.vtep == "6" {
+            Family::V6
+        } else {
+            Family::V4
+        },
         underlay_mtu: arguments.mtu,
         node_args,
         ..Spec::new(&arguments.name, arguments.nodes)

@@ -46,6 +46,10 @@ pub struct Spec {
     pub vtep: Family,
     /// Clients beyond the underlay's router, besides `client`, which is on the underlay itself.
     pub outsiders: Vec<Outsider>,
+    /// The carriers of nodes in topologies for this lab, by the node's name: `auto`, `native` or
+    /// `device`. Whoever is not here says nothing.
+    #[serde(default)]
+    pub carriers: BTreeMap<String, String>,
     /// More arguments for a node's netd, by the node's name.
     pub node_args: BTreeMap<String, Vec<String>>,
 }
@@ -77,6 +81,7 @@ impl Spec {
             underlay_mtu: 1500,
             vtep: Family::V4,
             outsiders: Vec::new(),
+            carriers: BTreeMap::new(),
             node_args: BTreeMap::new(),
         }
     }
@@ -98,6 +103,14 @@ impl Spec {
             addresses,
             mtu: 1500,
         });
+        self
+    }
+
+    /// Gives the nodes, in their order, these carriers.
+    #[must_use]
+    pub fn with_carriers(mut self, carriers: &[&str]) -> Self {
+        let carriers = carriers.iter().map(|carrier| (*carrier).to_owned());
+        self.carriers = self.node_names().into_iter().zip(carriers).collect();
         self
     }
 

@@ -58,6 +58,9 @@ pub struct Node {
     /// Its blocks of the gateway pool.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateway: Vec<String>,
+    /// `auto`, `native` or `device`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
 }
 
 /// `[[network]]`
@@ -156,6 +159,7 @@ impl Topology {
                 name: node.name.clone(),
                 address,
                 gateway: Vec::new(),
+                carrier: lab.spec.carriers.get(&node.name).cloned(),
             })
         });
         let subnets = vec!["10.255.0.0/16".to_owned(), "fd00:255::/64".to_owned()];

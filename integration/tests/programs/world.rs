@@ -92,7 +92,13 @@ impl World {
         let family = dice.below(2);
         for number in 0..=REMOTE_NODES {
             let address = pair(NODES, 10 + u8::try_from(number).unwrap())[family];
-            contents.vteps.insert(number, Vtep { address });
+            contents.vteps.insert(
+                number,
+                Vtep {
+                    address,
+                    ..Vtep::default()
+                },
+            );
             if number != 0 {
                 contents.vtep_ids.insert(address, number);
             }

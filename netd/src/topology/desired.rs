@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use dataplane::{
-    Algorithm, Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, NetId, Network,
-    Published, Service,
+    Algorithm, Attachment, Backend, Carrier, Desired, Endpoint, Frontend, Gateway, Location, NetId,
+    Network, Published, Service,
 };
 use ipnetwork::IpNetwork;
 use model::{BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, Topology, Vni};
@@ -18,6 +18,11 @@ pub(crate) fn desired(topology: &Topology, node: &NodeName) -> Option<Desired> {
     let (services, published) = part.frontends();
     Some(Desired {
         address: this.address,
+        carrier: match this.carrier {
+            model::Carrier::Auto => Carrier::Auto,
+            model::Carrier::Native => Carrier::Native,
+            model::Carrier::Device => Carrier::Device,
+        },
         data_path_port: topology.data_path_port.get(),
         ingress: topology.ingress.as_ref().map(|ingress| net(ingress.vni)),
         gateway_blocks: this.gateway.iter().copied().collect(),

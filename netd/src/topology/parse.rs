@@ -76,6 +76,7 @@ impl Reader {
             name: self.string(table, "name"),
             address: self.string(table, "address"),
             gateway: or_empty(self.strings(table, "gateway")),
+            carrier: self.string(table, "carrier"),
         }
     }
 

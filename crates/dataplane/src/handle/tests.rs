@@ -39,6 +39,7 @@ fn desired(tasks: &[&Namespace]) -> Desired {
             "172.30.1.0/24".parse().unwrap(),
             "fd00:6e::/64".parse().unwrap(),
         ],
+        carrier: crate::Carrier::Auto,
         vteps: BTreeSet::from(["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()]),
         networks: BTreeMap::from([(
             NET,

@@ -54,6 +54,18 @@ impl NetlinkError {
     }
 }
 
+impl NetlinkError {
+    /// Whether there is no route.
+    fn is_unreachable(&self) -> bool {
+        matches!(
+            self.source.raw_os_error(),
+            Some(
+                libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES | libc::EINVAL | libc::ESRCH
+            )
+        )
+    }
+}
+
 impl Netlink {
     /// Connects to the namespace of the process. Must be called inside a tokio runtime.
     pub(crate) fn open() -> Result<Self, NetlinkError> {

@@ -82,6 +82,7 @@ mod tests {
             .collect();
         let desired = Desired {
             address: IpAddr::from([192, 0, 2, 1]),
+            carrier: crate::Carrier::Auto,
             data_path_port: 4789,
             ingress: None,
             gateway_blocks: Vec::new(),

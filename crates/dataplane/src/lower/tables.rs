@@ -76,7 +76,7 @@ pub(super) fn lower(
         cursors: frontends.values().map(|balance| balance.service).collect(),
         loads: desired.backends.keys().copied().collect(),
         frontends,
-        vteps,
+        vteps: super::carrier::lower(desired, facts, &vteps),
     }
 }
 

@@ -284,11 +284,11 @@ impl Model {
         let tables = &mut self.world.tables;
         match change {
             TableChange::PutSettings(settings) => self.settings = Some(self.numbered(settings)),
-            TableChange::PutVteps(vteps) => tables.vteps.extend(vteps.iter().copied()),
+            TableChange::PutVteps(vteps) => tables.vteps.extend(vteps.iter().cloned()),
             TableChange::RemoveVteps(vteps) => {
                 tables
                     .vteps
-                    .retain(|number, address| !vteps.contains(&(*number, *address)));
+                    .retain(|number, vtep| !vteps.contains(&(*number, vtep.value.address)));
             }
             TableChange::PutNetworks(networks) => tables.networks.extend(networks.iter().copied()),
             TableChange::RemoveNetworks(keys) => {

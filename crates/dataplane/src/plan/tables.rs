@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
     Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, Service,
-    Settings,
+    Settings, Vtep,
 };
 
 use super::Observed;
@@ -19,7 +19,7 @@ pub(crate) enum TableChange {
     /// Replaces the node's settings.
     PutSettings(Local<Settings>),
     /// Numbers nodes.
-    PutVteps(Vec<(u32, Address)>),
+    PutVteps(Vec<(u32, Local<Vtep>)>),
     /// Makes networks known.
     PutNetworks(Vec<(NetId, Network)>),
     /// Says what is behind interfaces.
@@ -324,7 +324,9 @@ fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
         .vteps
         .iter()
         .filter(|(number, _)| !wanted.vteps.contains_key(*number));
-    let vteps = vteps.map(|(number, address)| (*number, *address)).collect();
+    let vteps = vteps
+        .map(|(number, vtep)| (*number, vtep.value.address))
+        .collect();
     push(changes, vteps, TableChange::RemoveVteps);
 }
 
@@ -356,7 +358,8 @@ fn purge(wanted: &Tables, present: &Tables) -> Purge {
         }
     }
     for (number, old) in &present.vteps {
-        if wanted.vteps.get(number) != Some(old) {
+        let new = wanted.vteps.get(number);
+        if new.is_none_or(|new| new.value.address != old.value.address) {
             purge.vteps.insert(*number);
         }
     }

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::model::{Model, PICKS};
 use super::{Change, Observed, TableChange, plan};
 use crate::desired::{
-    Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, Network, Published,
-    Service,
+    Attachment, Backend, Carrier, Desired, Endpoint, Frontend, Gateway, Location, Network,
+    Published, Service,
 };
 use crate::lower::{Facts, Uplink, lower};
 use crate::names::Names;
@@ -100,6 +100,7 @@ fn link(name: &str) -> LinkName {
 fn desired(case: &Case) -> Desired {
     let mut desired = Desired {
         address: v4(192, 0, 2, 1),
+        carrier: Carrier::Auto,
         data_path_port: case.port,
         ingress: Some(INGRESS),
         gateway_blocks: vec!["172.30.1.0/24".parse().unwrap()],
@@ -223,6 +224,7 @@ fn lowered(desired: &Desired, case: &Case, model: &Model) -> (World, Facts) {
             mtu: case.mtu,
             addresses: [address].into(),
             accepts_ra: number == 1,
+            ..Uplink::default()
         };
         uplinks.insert(link(&format!("eth{number}")), uplink);
     }
@@ -231,7 +233,9 @@ fn lowered(desired: &Desired, case: &Case, model: &Model) -> (World, Facts) {
         uplinks,
         cookie: Some(1),
         cookies: cookies(desired),
-        vteps: model.observe().world.tables.vteps,
+        vteps: model.observe().world.tables.numbers(),
+        next_hops: BTreeMap::new(),
+        native: Err("not tried".to_owned()),
         vtep_capacity: 64,
         reserved_ports: "1000".to_owned(),
         forwarded_v6: Some(false),
@@ -298,9 +302,9 @@ proptest! {
     fn nodes_keep_their_numbers(first in case(), second in case()) {
         let mut model = node();
         reach(&mut model, &first);
-        let before = model.observe().world.tables.vteps;
+        let before = model.observe().world.tables.numbers();
         reach(&mut model, &second);
-        let after = model.observe().world.tables.vteps;
+        let after = model.observe().world.tables.numbers();
         let addresses: BTreeSet<_> = after.values().collect();
         prop_assert_eq!(addresses.len(), after.len(), "numbered twice");
         for (number, address) in &before {

@@ -73,6 +73,7 @@ impl Parts {
                         Node {
                             address: node.address.value,
                             gateway: node.gateway.map(|block| block.subnet),
+                            carrier: node.carrier,
                         },
                     )
                 })

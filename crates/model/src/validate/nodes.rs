@@ -7,8 +7,8 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
 use super::ranges::{self, Range};
 use super::report::{Key, Names, Report};
-use crate::raw::{self, Located};
-use crate::{Family, NodeName, PerFamily, ProblemKind};
+use crate::raw::{self, Field, Located};
+use crate::{Carrier, Family, NodeName, PerFamily, ProblemKind};
 
 /// Where gateway addresses come from unless the topology says otherwise.
 const DEFAULT_POOLS: [(IpAddr, u8); 2] = [
@@ -36,6 +36,7 @@ pub(super) struct Draft {
     pub(super) address: Located<IpAddr>,
     /// Its blocks; those without a line follow from its place in the file.
     pub(super) gateway: PerFamily<Range>,
+    pub(super) carrier: Carrier,
 }
 
 impl Nodes {
@@ -167,8 +168,23 @@ fn read_one(
         Draft {
             address: address?,
             gateway,
+            carrier: carrier(&node.value.carrier, report),
         },
     ))
+}
+
+fn carrier(field: &Field<String>, report: &mut Report) -> Carrier {
+    let Some(text) = report.optional(field) else {
+        return Carrier::default();
+    };
+    let unknown = |cause| ProblemKind::UnknownCarrier {
+        text: text.value.clone(),
+        cause,
+    };
+    text.value.parse().unwrap_or_else(|cause| {
+        report.add(text.line, unknown(cause));
+        Carrier::default()
+    })
 }
 
 fn underlay_address(text: &Located<String>, report: &mut Report) -> Option<Located<IpAddr>> {

@@ -66,6 +66,7 @@ pub(super) fn node(line: usize, name: &str, address: &str) -> Located<Node> {
             name: text(line, name),
             address: text(line, address),
             gateway,
+            carrier: Field::Absent,
         },
     )
 }

@@ -64,6 +64,7 @@ pub(super) fn empty() -> Desired {
     };
     Desired {
         address: NODE.into(),
+        carrier: dataplane::Carrier::Device,
         data_path_port: 4789,
         ingress: None,
         gateway_blocks: Vec::new(),

@@ -119,7 +119,13 @@ pub(super) fn contents() -> Contents {
     let nodes = [Who::Node, Who::OtherNode];
     for (number, node) in (0..).zip(nodes) {
         let address = address(node, Family::V4);
-        contents.vteps.insert(number, Vtep { address });
+        contents.vteps.insert(
+            number,
+            Vtep {
+                address,
+                ..Vtep::default()
+            },
+        );
         contents.vtep_ids.insert(address, number);
     }
     interfaces(&mut contents);

@@ -45,7 +45,11 @@ pub(crate) fn contents() -> Contents {
     };
     for number in 0..3u8 {
         let [address, _] = pair(NODES, 10 + number);
-        contents.vteps.insert(number.into(), Vtep { address });
+        let vtep = Vtep {
+            address,
+            ..Vtep::default()
+        };
+        contents.vteps.insert(number.into(), vtep);
         if number != 0 {
             contents.vtep_ids.insert(address, number.into());
         }

@@ -49,7 +49,9 @@ impl Maps {
         let (frontends, places) = self.frontends()?;
         let tables = Tables {
             settings: settings.map(|settings| local(settings, names)),
-            vteps: vteps.map(|(number, vtep)| (number, vtep.address)).collect(),
+            vteps: vteps
+                .map(|(number, vtep)| (number, local(vtep, names)))
+                .collect(),
             networks: self.networks.entries()?.into_iter().collect(),
             netns: self.netns.entries()?.into_iter().collect(),
             ifaces: ifaces
@@ -120,7 +122,7 @@ impl Maps {
             TableChange::PutSettings(settings) => {
                 Ok(self.settings.put(&0, &numbered(settings, index)?)?)
             }
-            TableChange::PutVteps(vteps) => Ok(self.put_vteps(vteps)?),
+            TableChange::PutVteps(vteps) => self.put_vteps(vteps, index),
             TableChange::RemoveVteps(vteps) => Ok(self.remove_vteps(vteps)?),
             TableChange::PutNetworks(networks) => Ok(self.networks.put_all(networks)?),
             TableChange::RemoveNetworks(keys) => Ok(self.networks.remove_all(keys).map(drop)?),
@@ -162,15 +164,24 @@ impl Maps {
     }
 
     /// The number first, then its inverse: a packet that is let in finds whom it came from.
-    fn put_vteps(&self, vteps: &[(u32, Address)]) -> Result<(), TableError> {
-        let slots: Vec<(u32, Vtep)> = vteps
-            .iter()
-            .map(|(number, address)| (*number, Vtep { address: *address }))
-            .collect();
+    fn put_vteps(
+        &self,
+        vteps: &[(u32, Local<Vtep>)],
+        index: &BTreeMap<LinkName, u32>,
+    ) -> Result<(), ContentsError> {
+        let slot = |(number, vtep): &(u32, Local<Vtep>)| {
+            // An uplink that has gone meanwhile: the next pass finds another way, the device this one.
+            let vtep = numbered(vtep, index).unwrap_or(Vtep {
+                address: vtep.value.address,
+                ..Vtep::default()
+            });
+            (*number, vtep)
+        };
+        let slots: Vec<(u32, Vtep)> = vteps.iter().map(slot).collect();
         self.vteps.put_all(&slots)?;
-        let others = vteps.iter().filter(|(number, _)| *number != 0);
-        let inverse: Vec<(Address, u32)> = others.map(|(n, address)| (*address, *n)).collect();
-        self.vtep_ids.put_all(&inverse)
+        let others = slots.iter().filter(|(number, _)| *number != 0);
+        let inverse: Vec<(Address, u32)> = others.map(|(n, vtep)| (vtep.address, *n)).collect();
+        Ok(self.vtep_ids.put_all(&inverse)?)
     }
 
     fn remove_vteps(&self, vteps: &[(u32, Address)]) -> Result<(), TableError> {

@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use abi::Mac;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage,
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan};
 
@@ -30,6 +31,10 @@ pub(crate) struct Link {
 pub(crate) enum Kind {
     Loopback,
     Veth,
+    /// An Ethernet device by itself: hardware, or what a hypervisor shows as such.
+    Ethernet,
+    /// Ethernet on top of other devices.
+    Layered,
     /// With its UDP port, and whether it takes its metadata from each packet and learns nothing.
     Vxlan {
         port: u16,
@@ -165,6 +170,8 @@ fn read(message: LinkMessage) -> Option<Link> {
     };
     if message.header.flags.contains(LinkFlags::Loopback) {
         link.kind = Kind::Loopback;
+    } else if message.header.link_layer_type == LinkLayerType::Ether {
+        link.kind = Kind::Ethernet;
     }
     for attribute in message.attributes {
         #[expect(
@@ -191,6 +198,7 @@ fn read_info(link: &mut Link, infos: &[LinkInfo]) {
         )]
         match info {
             LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
+            LinkInfo::Kind(_) if link.kind == Kind::Ethernet => link.kind = Kind::Layered,
             LinkInfo::Data(InfoData::Vxlan(settings)) => {
                 let port = settings.iter().find_map(|s| match s {
                     InfoVxlan::Port(port) => Some(*port),

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use futures_util::StreamExt;
 use ipnetwork::IpNetwork;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType, RouteVia,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
@@ -14,7 +16,50 @@ use super::addresses::family;
 use super::{Netlink, NetlinkError, PROTOCOL, collect};
 use crate::world::{Route, Rule};
 
+/// Where the kernel would send a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// The interface's index.
+    pub(crate) index: u32,
+    /// The neighbour there.
+    pub(crate) address: IpAddr,
+    /// The route's own limit in bytes.
+    pub(crate) mtu: Option<u32>,
+}
+
 impl Netlink {
+    /// Asks where the kernel would send a packet; `None` when nowhere.
+    pub(crate) async fn hop(
+        &self,
+        destination: IpAddr,
+        source: IpAddr,
+    ) -> Result<Option<Hop>, NetlinkError> {
+        let query = match (destination, source) {
+            (IpAddr::V4(to), IpAddr::V4(from)) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to, 32)
+                .source_prefix(from, 32)
+                .build(),
+            (IpAddr::V6(to), IpAddr::V6(from)) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to, 128)
+                .source_prefix(from, 128)
+                .build(),
+            _ => return Ok(None),
+        };
+        let mut answers = std::pin::pin!(self.handle.route().get(query).execute());
+        match answers.next().await {
+            Some(Ok(answer)) => Ok(read_hop(&answer, destination)),
+            Some(Err(error)) => {
+                let error = NetlinkError::new("find the route to", destination, error);
+                if error.is_unreachable() {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
+            }
+            None => Ok(None),
+        }
+    }
+
     /// Our routes, each with its interface's index.
     pub(crate) async fn routes(&self) -> Result<Vec<(u32, Route)>, NetlinkError> {
         let mut routes = Vec::new();
@@ -70,6 +115,37 @@ impl Netlink {
             .await
             .map_err(|e| NetlinkError::new("remove rule from", rule.from, e))
     }
+}
+
+fn read_hop(message: &RouteMessage, destination: IpAddr) -> Option<Hop> {
+    if message.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut hop = Hop {
+        index: 0,
+        address: destination,
+        mtu: None,
+    };
+    for attribute in &message.attributes {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "dozens of attributes, four of use"
+        )]
+        match attribute {
+            RouteAttribute::Oif(oif) => hop.index = *oif,
+            RouteAttribute::Gateway(address) => hop.address = read_ip(address)?,
+            RouteAttribute::Via(RouteVia::Inet(v4)) => hop.address = IpAddr::V4(*v4),
+            RouteAttribute::Via(RouteVia::Inet6(v6)) => hop.address = IpAddr::V6(*v6),
+            RouteAttribute::Metrics(metrics) => {
+                hop.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    (hop.index != 0).then_some(hop)
 }
 
 fn write_route(index: u32, route: &Route) -> RouteMessage {

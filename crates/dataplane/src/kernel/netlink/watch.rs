@@ -1,4 +1,4 @@
-//! Changes of interfaces and addresses, as they happen.
+//! Changes of interfaces, addresses and routes, as they happen.
 
 use futures_util::StreamExt;
 use rtnetlink::MulticastGroup;
@@ -6,24 +6,46 @@ use tokio::sync::mpsc;
 
 use super::NetlinkError;
 
-/// Tells that an interface or an address has changed.
+const LINKS: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+];
+const ROUTES: [MulticastGroup; 4] = [
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
+
+/// Tells that something has changed.
 #[derive(Debug)]
 pub(crate) struct Watch {
     changes: mpsc::Receiver<()>,
 }
 
 impl Watch {
-    /// Subscribes in the namespace of the process. Must be called inside a tokio runtime.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ];
+    /// Subscribes to news of interfaces and addresses, in the namespace of the process. Must be called
+    /// inside a tokio runtime.
+    pub(crate) fn links() -> Result<Self, NetlinkError> {
+        Self::open(&LINKS)
+    }
+
+    /// As [`Self::links`], to news of routes.
+    pub(crate) fn routes() -> Result<Self, NetlinkError> {
+        Self::open(&ROUTES)
+    }
+
+    /// As [`Self::links`], to all of them.
+    pub(crate) fn everything() -> Result<Self, NetlinkError> {
+        Self::open(&[LINKS.as_slice(), &ROUTES].concat())
+    }
+
+    fn open(groups: &[MulticastGroup]) -> Result<Self, NetlinkError> {
         let (connection, _, mut messages) =
-            rtnetlink::new_multicast_connection(&groups).map_err(|source| NetlinkError {
+            rtnetlink::new_multicast_connection(groups).map_err(|source| NetlinkError {
                 action: "subscribe to",
-                object: "link and address events".to_owned(),
+                object: "link, address and route events".to_owned(),
                 source,
             })?;
         // One place in the channel: what matters is that something has changed, not how often.
@@ -42,6 +64,14 @@ impl Watch {
             driver.abort();
         });
         Ok(Self { changes })
+    }
+
+    /// Whether something has changed since the last question; also when nobody can tell.
+    pub(crate) fn has_changed(&mut self) -> bool {
+        !matches!(
+            self.changes.try_recv(),
+            Err(mpsc::error::TryRecvError::Empty)
+        )
     }
 
     /// Waits for the next change; `None` when the kernel's socket has broken.
