@@ -17,6 +17,12 @@ const ROUNDS: &[&[&str]] = &[
     &["gso"],
     &["gro"],
     &["tso", "gso"],
+    &["tx-udp_tnl-segmentation"],
+    &[
+        "tx-udp_tnl-segmentation",
+        "tx-udp_tnl-csum-segmentation",
+        "tx",
+    ],
     &["tx", "rx", "sg", "tso", "gso", "gro"],
 ];
 
@@ -28,11 +34,44 @@ const DATAGRAM: usize = 3_000;
 const TIMES: usize = 4;
 
 #[test]
-fn everything_arrives_whatever_the_devices_do_themselves() -> Result<()> {
+fn everything_arrives_by_the_device_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offload", Family::V4, &["device"; 3])
+}
+
+#[test]
+fn everything_arrives_by_the_device_over_ipv6_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offloadsix", Family::V6, &["device"; 3])
+}
+
+#[test]
+fn everything_arrives_natively_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offnative", Family::V4, &["native"; 3])
+}
+
+#[test]
+fn everything_arrives_natively_over_ipv6_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offnativesix", Family::V6, &["native"; 3])
+}
+
+#[test]
+fn everything_arrives_between_both_carriers_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offmixed", Family::V4, &["native", "device", "device"])
+}
+
+#[test]
+fn everything_arrives_between_both_over_ipv6_whatever_the_devices_do_themselves() -> Result<()> {
+    try_rounds("offmixedsix", Family::V6, &["device", "native", "native"])
+}
+
+fn try_rounds(name: &str, vtep: Family, carriers: &[&str]) -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let lab = demo::up(Spec::new(&Spec::unique_name("offload"), 3))?;
+    let spec = Spec {
+        vtep,
+        ..Spec::new(&Spec::unique_name(name), 3).with_carriers(carriers)
+    };
+    let lab = demo::up(spec)?;
     let mut failures = Vec::new();
     for round in ROUNDS {
         switch(&lab, round, "off")?;

@@ -143,26 +143,67 @@ struct Case {
     family: Family,
 }
 
+const BY_DEVICE: [&str; 3] = ["device"; 3];
+const NATIVELY: [&str; 3] = ["native"; 3];
+
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv4_underlay() -> Result<()> {
-    try_everything("reach", Family::V4, Translated::BySocket)
+    try_everything("reach", Family::V4, Translated::BySocket, BY_DEVICE)
 }
 
 #[test]
 fn everybody_reaches_what_they_should_without_socket_hooks() -> Result<()> {
-    try_everything("reachpkt", Family::V4, Translated::PerPacket)
+    try_everything("reachpkt", Family::V4, Translated::PerPacket, BY_DEVICE)
 }
 
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv6_underlay() -> Result<()> {
-    try_everything("reachsix", Family::V6, Translated::BySocket)
+    try_everything("reachsix", Family::V6, Translated::BySocket, BY_DEVICE)
 }
 
-fn try_everything(name: &str, vtep: Family, translated: Translated) -> Result<()> {
+#[test]
+fn everybody_reaches_what_they_should_natively_over_an_ipv4_underlay() -> Result<()> {
+    try_everything("reachnat", Family::V4, Translated::PerPacket, NATIVELY)
+}
+
+#[test]
+fn everybody_reaches_what_they_should_natively_over_an_ipv6_underlay() -> Result<()> {
+    try_everything("reachnatsix", Family::V6, Translated::PerPacket, NATIVELY)
+}
+
+#[test]
+fn everybody_reaches_what_they_should_natively_by_socket() -> Result<()> {
+    try_everything("reachnatsock", Family::V4, Translated::BySocket, NATIVELY)
+}
+
+#[test]
+fn everybody_reaches_what_they_should_from_native_to_device() -> Result<()> {
+    let carriers = ["native", "device", "native"];
+    try_everything("reachmix", Family::V4, Translated::PerPacket, carriers)
+}
+
+#[test]
+fn everybody_reaches_what_they_should_from_device_to_native() -> Result<()> {
+    let carriers = ["device", "native", "device"];
+    try_everything("reachmixsix", Family::V6, Translated::BySocket, carriers)
+}
+
+fn try_everything(
+    name: &str,
+    vtep: Family,
+    translated: Translated,
+    carriers: [&str; 3],
+) -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let bench = bench(name, vtep, translated)?;
+    let spec = Spec {
+        vtep,
+        ..Spec::new(&Spec::unique_name(name), 3)
+            .with_outsiders()
+            .with_carriers(&carriers)
+    };
+    let bench = bench(spec, translated)?;
     let cases: Vec<Case> = cases().collect();
     let failures: Vec<String> = cases
         .iter()
@@ -183,11 +224,7 @@ fn try_everything(name: &str, vtep: Family, translated: Translated) -> Result<()
     bench.lab.down()
 }
 
-fn bench(name: &str, vtep: Family, translated: Translated) -> Result<Bench> {
-    let spec = Spec {
-        vtep,
-        ..Spec::new(&Spec::unique_name(name), 3).with_outsiders()
-    };
+fn bench(spec: Spec, translated: Translated) -> Result<Bench> {
     let mut lab = Lab::up(spec)?;
     for (task, node, _) in TASKS {
         lab.add_task(task, node)?;
