@@ -25,8 +25,11 @@ pub(crate) fn run(
     let Ok(header) = slot(&HEADER) else {
         return TC_ACT_SHOT;
     };
-    skb.pull_head();
-    let parsed = read(skb, header);
+    let parsed = if header.read_plain(&skb) {
+        Ok(())
+    } else {
+        read(skb, header)
+    };
     let verdict = match hook(skb, header, parsed) {
         Ok(verdict) => verdict,
         Err(reason) => {
@@ -60,5 +63,6 @@ fn done(result: i64) -> i32 {
 
 #[inline(never)]
 fn read(skb: Skb, header: &mut Header) -> Parsed {
+    skb.pull_head();
     header.read_into(&skb)
 }

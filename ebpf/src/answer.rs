@@ -119,7 +119,7 @@ pub(crate) fn too_big(
 }
 
 /// Turns the IP packet around. The sum over both addresses, and so every checksum, stays.
-#[inline(always)]
+#[inline(never)]
 fn swap_addresses(skb: Skb, header: &Header) -> Result<(), DropReason> {
     match header.family {
         Family::V4 => skb.store(26, &[header.destination.v4_word(), header.source.v4_word()]),
@@ -128,7 +128,7 @@ fn swap_addresses(skb: Skb, header: &Header) -> Result<(), DropReason> {
 }
 
 /// Writes the length of what follows the IP header and its extensions, and a fresh TTL.
-#[inline(always)]
+#[inline(never)]
 fn write_length(skb: Skb, header: &Header, payload: u16, ttl: u8) -> Result<(), DropReason> {
     match header.family {
         Family::V4 => {

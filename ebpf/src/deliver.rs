@@ -1,7 +1,7 @@
 //! The last step: where a packet that is ready goes.
 
 use abi::{
-    Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Mesh, MeshDirection, NetId,
+    Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Flow, Mesh, MeshDirection, NetId,
     Settings, Verdict, delivery,
 };
 
@@ -59,7 +59,29 @@ pub(crate) fn to(
     flow: &Translation,
     direction: MeshDirection,
 ) -> Result<Verdict, DropReason> {
-    let Delivery { target, mac, kind } = flow.delivery;
+    carry(skb, net, flow.delivery, flow.backend, direction)
+}
+
+/// To where the flow says whose entry for this direction it is.
+#[inline(always)]
+pub(crate) fn by(
+    skb: Skb,
+    net: NetId,
+    flow: &Flow,
+    direction: MeshDirection,
+) -> Result<Verdict, DropReason> {
+    carry(skb, net, flow.delivery, flow.backend, direction)
+}
+
+#[inline(always)]
+fn carry(
+    skb: Skb,
+    net: NetId,
+    delivery: Delivery,
+    backend: u32,
+    direction: MeshDirection,
+) -> Result<Verdict, DropReason> {
+    let Delivery { target, mac, kind } = delivery;
     match kind {
         delivery::TASK => {
             rewrite::to_task(skb, mac)?;
@@ -68,7 +90,7 @@ pub(crate) fn to(
         delivery::TUNNEL => carrier::send(skb, settings()?, net, target),
         delivery::MESH => {
             let mesh = Mesh {
-                backend: flow.backend,
+                backend,
                 second: 0,
                 direction,
             };

@@ -8,6 +8,7 @@
 mod entry;
 mod opening;
 mod peek;
+mod settled;
 
 use abi::{
     Address, Delivery, Direction, DropReason, FlowKey, FlowState, Header, NetId, Seen, Side,
@@ -18,7 +19,12 @@ pub(crate) use self::entry::{count_closed, count_opened};
 use self::entry::{find, twin};
 pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
 pub(crate) use self::peek::peek;
-use crate::{drops::now_ns, skb::Skb};
+pub(crate) use self::settled::{Glance, glance};
+use crate::{
+    drops::now_ns,
+    maps::{KEY, slot},
+    skb::Skb,
+};
 
 /// What becomes of a packet of one direction of a flow.
 #[repr(C)]
@@ -43,21 +49,25 @@ pub(crate) struct Translation {
 /// Passes one of the client's packets; `None` when it has no live flow.
 #[inline(never)]
 pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static Translation> {
-    let mut key = forward_key(net, header);
-    let mut owner = find(&key)?;
-    let translation = owner.translation().ok()?;
+    let mut key = keep(forward_key(net, header)).ok()?;
+    let entry = find(key)?;
+    let mut owner = entry;
+    let translation = entry.translation().ok()?;
     if translation.delivery.kind != delivery::MESH {
-        key = *twin(&key, owner.flow())?;
-        owner = find(&key)?;
+        key = twin(key, entry.flow())?;
+        owner = find(key)?;
         if !owner.is_for(header) {
             return None;
         }
+        // The key of the other entry of the owner's is made in the same place.
+        key = keep(*key).ok()?;
     }
     if !owner.takes(header, now_ns()) {
-        owner.remove(&key);
+        owner.remove(key);
         return None;
     }
-    owner.pass(&key, Direction::Forward, skb, header);
+    entry.count(Direction::Forward, skb);
+    owner.pass(key, Direction::Forward, header);
     Some(translation)
 }
 
@@ -71,6 +81,9 @@ pub(crate) fn owned(
     header: &Header,
 ) -> Option<&'static Translation> {
     let entry = find(key)?;
+    if !entry.owns(key) {
+        return None;
+    }
     let live = match direction {
         Direction::Forward => entry.takes(header, now_ns()),
         Direction::Reply => {
@@ -87,8 +100,17 @@ pub(crate) fn owned(
     }
     // First: when the packet is the flow's last, its entry moves.
     let translation = entry.translation().ok()?;
-    entry.pass(key, direction, skb, header);
+    entry.count(direction, skb);
+    entry.pass(key, direction, header);
     Some(translation)
+}
+
+/// Keeps a key where the stack need not hold it: one at a time for each CPU.
+#[inline(always)]
+pub(crate) fn keep(key: FlowKey) -> Result<&'static FlowKey, DropReason> {
+    let kept = slot(&KEY)?;
+    *kept = key;
+    Ok(kept)
 }
 
 /// Makes way for a direct connection that looks like the flow of `key` to its server.

@@ -4,7 +4,7 @@
 
 use abi::{DropReason, Fragment, FragmentKey, FragmentPorts, Header, NetId};
 
-use crate::maps::FRAGMENTS;
+use crate::maps::{FRAGMENTS, PIECE, slot};
 
 /// Gives a later fragment's header its ports, and keeps those of a first fragment for the others.
 ///
@@ -24,8 +24,10 @@ pub(crate) fn remember(net: NetId, header: &Header) {
             source: header.source_port,
             destination: header.destination_port,
         };
-        // A full table evicts its oldest entry: an insert cannot fail for want of room.
-        let _ = FRAGMENTS.insert(key(net, header), ports, 0);
+        if let Ok(key) = key(net, header) {
+            // A full table evicts its oldest entry: an insert cannot fail for want of room.
+            let _ = FRAGMENTS.insert(key, ports, 0);
+        }
     }
 }
 
@@ -37,7 +39,7 @@ pub(crate) fn remember(net: NetId, header: &Header) {
 pub(crate) fn recall(net: NetId, header: &mut Header) -> Result<(), DropReason> {
     if header.fragment == Fragment::Later {
         let ports = FRAGMENTS
-            .get_ptr(key(net, header))
+            .get_ptr(key(net, header)?)
             .ok_or(DropReason::OrphanFragment)?;
         // SAFETY: the pointer came from the map during this run; the entry is four bytes that are
         // written once, before they can be found.
@@ -49,12 +51,14 @@ pub(crate) fn recall(net: NetId, header: &mut Header) -> Result<(), DropReason> 
 }
 
 #[inline(always)]
-fn key(net: NetId, header: &Header) -> FragmentKey {
-    FragmentKey {
+fn key(net: NetId, header: &Header) -> Result<&'static FragmentKey, DropReason> {
+    let key = slot(&PIECE)?;
+    *key = FragmentKey {
         net,
         id: header.fragment_id,
         source: header.source,
         destination: header.destination,
         protocol: u32::from(header.protocol),
-    }
+    };
+    Ok(key)
 }

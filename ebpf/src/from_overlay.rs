@@ -6,8 +6,9 @@ use crate::{
     action::Parsed,
     carrier::{self, Origin},
     deliver,
+    flows::Glance,
     maps::{NETWORKS, VTEP_IDS},
-    mesh,
+    mesh, rewrite,
     skb::Skb,
     vip,
 };
@@ -47,11 +48,19 @@ pub(crate) fn receive(
     let sender = deliver::endpoint(origin.net, &header.source).ok_or_else(|| stranger(origin))?;
     authenticate(&sender, origin)?;
     let mut target = header.destination;
-    if sender.flags & endpoint::BACKS != 0
-        && let Some(translation) = vip::reply(skb, origin.net, header)
-    {
-        vip::apply_reply(skb, header, translation)?;
-        target = translation.client;
+    if sender.flags & endpoint::BACKS != 0 {
+        match vip::glance_back(skb, origin.net, header) {
+            Glance::Settled(flow) => {
+                rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+            }
+            Glance::Stranger => {}
+            Glance::Unclear => {
+                if let Some(translation) = vip::reply(skb, origin.net, header) {
+                    vip::apply_reply(skb, header, translation)?;
+                    target = translation.client;
+                }
+            }
+        }
     }
     to_task(skb, origin, &target)
 }

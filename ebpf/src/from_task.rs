@@ -1,18 +1,19 @@
 //! Whatever a task sends.
 
 use abi::{
-    DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface, NetId,
-    Settings, Verdict, endpoint, icmp, iface, protocol,
+    DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface,
+    MeshDirection, NetId, Settings, Verdict, endpoint, icmp, iface, protocol, tcp,
 };
 
 use crate::{
     action::Parsed,
     answer::{self, Back},
     carrier, deliver,
+    flows::Glance,
     maps::{ENDPOINTS, IFACES},
     mesh,
     mesh::Client,
-    size,
+    rewrite, size,
     skb::Skb,
     vip,
 };
@@ -63,10 +64,36 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     let net = iface.net;
     let target = deliver::endpoint(net, &header.destination).ok_or(DropReason::NoEndpoint)?;
     match EndpointKind::from_u8(target.kind) {
-        Some(EndpointKind::Vip) => vip::forward(skb, iface, &target, header),
-        Some(EndpointKind::Task) => to_task(skb, iface, &target, header),
+        Some(EndpointKind::Vip) => match vip::glance(skb, net, header) {
+            Glance::Settled(flow) => {
+                rewrite::destination(skb, header, &flow.peer, flow.peer_port)?;
+                deliver::by(skb, net, flow, MeshDirection::Forward)
+            }
+            Glance::Stranger | Glance::Unclear => vip::forward(skb, iface, &target, header),
+        },
+        Some(EndpointKind::Task) => match glance(net, skb, iface, &target, header) {
+            Glance::Settled(flow) => {
+                rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+                deliver::to_endpoint(skb, net, &target)
+            }
+            Glance::Stranger => deliver::to_endpoint(skb, net, &target),
+            Glance::Unclear => to_task(skb, iface, &target, header),
+        },
         Some(EndpointKind::Gateway) => to_gateway(skb, iface, header),
         None => Err(DropReason::NoEndpoint),
+    }
+}
+
+/// Whether a packet to another task is a reply of a flow.
+#[inline(always)]
+fn glance(net: NetId, skb: Skb, iface: &Iface, target: &Endpoint, header: &Header) -> Glance {
+    let begins = target.flags & endpoint::BACKS != 0 && tcp::is_initial(header.flags);
+    if begins || (target.vtep != 0 && !size::fits_plainly(skb)) {
+        Glance::Unclear
+    } else if iface.flags & iface::BACKS != 0 {
+        vip::glance_back(skb, net, header)
+    } else {
+        Glance::Stranger
     }
 }
 
@@ -127,7 +154,7 @@ fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, D
 }
 
 /// By the gateway attachment: replies of published ports, or traffic to the outside.
-#[inline(never)]
+#[inline(always)]
 fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
     let settings = deliver::settings()?;
     let ingress = match header.family {

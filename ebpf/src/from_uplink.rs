@@ -2,12 +2,7 @@
 
 use abi::{DropReason, Header, Verdict, protocol};
 
-use crate::{
-    action::Parsed,
-    maps::SETTINGS,
-    mesh::{self, Client},
-    skb::Skb,
-};
+use crate::{action::Parsed, maps::SETTINGS, mesh, skb::Skb};
 
 /// Decides about one packet on an uplink.
 #[inline(always)]
@@ -24,5 +19,5 @@ pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdi
     {
         return Ok(Verdict::PASS);
     }
-    mesh::enter(skb, settings, header, Client::Uplink)
+    mesh::from_outside(skb, settings, header)
 }

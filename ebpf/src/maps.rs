@@ -102,6 +102,12 @@ pub(crate) static OPENING: PerCpuArray<Opening, 1> = PerCpuArray::new();
 pub(crate) static TRANSLATION: PerCpuArray<Translation, 1> = PerCpuArray::new();
 
 #[btf_map]
+pub(crate) static KEY: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static PIECE: PerCpuArray<FragmentKey, 1> = PerCpuArray::new();
+
+#[btf_map]
 pub(crate) static TWIN: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 
 #[btf_map]
@@ -122,6 +128,9 @@ pub(crate) static OPTION: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static OUTER: PerCpuArray<Room, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static ANSWERED: PerCpuArray<[u32; 12], 1> = PerCpuArray::new();
 
 /// This CPU's slot of a table with one.
 #[inline(always)]

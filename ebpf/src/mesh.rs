@@ -4,8 +4,9 @@
 //! backend's node translates; replies go back the way they came.
 
 use abi::{
-    Address, Backend, Delivery, Direction, DropReason, EndpointKind, Header, Iface, Mesh,
-    MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery, protocol,
+    Address, Backend, Delivery, Direction, DropReason, EndpointKind, FlowKey, Fragment, Header,
+    Iface, Mesh, MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery,
+    protocol,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     balance::{self, ATTEMPTS},
     carrier::Origin,
     deliver, flows,
-    flows::{Opening, Translation},
+    flows::{Glance, Opening},
     fragments, icmp,
     maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
     rewrite, size,
@@ -28,6 +29,42 @@ pub(crate) enum Client<'a> {
     Uplink,
     /// A task on this node, by its gateway attachment.
     Task(&'a Iface),
+}
+
+/// A packet on an uplink.
+#[inline(never)]
+pub(crate) fn from_outside(
+    skb: Skb,
+    settings: &Settings,
+    header: &mut Header,
+) -> Result<Verdict, DropReason> {
+    match glance(skb, settings, header) {
+        Some(verdict) => verdict,
+        None => enter(skb, settings, header, Client::Uplink),
+    }
+}
+
+/// The short way of a packet from outside: of a flow that is known to live, or none of ours. `None`
+/// for all others.
+#[inline(always)]
+fn glance(skb: Skb, settings: &Settings, header: &Header) -> Option<Result<Verdict, DropReason>> {
+    let net = settings.ingress_net;
+    let has_ports = header.protocol == protocol::TCP || header.protocol == protocol::UDP;
+    if !has_ports {
+        return None;
+    }
+    if header.fragment != Fragment::Later && published(header).is_none() {
+        return Some(Ok(Verdict::PASS));
+    }
+    let Glance::Settled(flow) = vip::glance(skb, net, header) else {
+        return None;
+    };
+    if flow.delivery.kind != delivery::MESH
+        && let Err(reason) = rewrite::destination(skb, header, &flow.peer, flow.peer_port)
+    {
+        return Some(Err(reason));
+    }
+    Some(deliver::by(skb, net, flow, MeshDirection::Forward))
 }
 
 /// A packet to one of the node's own addresses, perhaps to a published port; passed on when not.
@@ -92,12 +129,18 @@ pub(crate) fn reply(
     if !is_icmp && fragments::resolve(net, header).is_err() {
         return Ok(Verdict::PASS);
     }
+    let key = flows::keep(FlowKey {
+        server: *server,
+        ..flows::reverse_key(net, header)
+    })?;
+    if let Glance::Settled(flow) = flows::glance(skb, key, Direction::Reply, header) {
+        rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+        return deliver::by(skb, net, flow, MeshDirection::Reply);
+    }
     let found = if is_icmp {
         icmp::reply(skb, net, header)
     } else {
-        let mut key = flows::reverse_key(net, header);
-        key.server = *server;
-        flows::owned(skb, &key, Direction::Reply, header)
+        flows::owned(skb, key, Direction::Reply, header)
     };
     let Some(translation) = found else {
         return Ok(Verdict::PASS);
@@ -164,11 +207,17 @@ fn arrive_forward(
     } else {
         backend.port
     };
-    let key = flows::reverse_key_of(net, header, &backend.address, port);
-    match flows::owned(skb, &key, Direction::Forward, header) {
-        Some(flow) => {
-            if flow.via != vtep {
-                flows::come_from(&key, vtep);
+    let key = flows::keep(flows::reverse_key_of(net, header, &backend.address, port))?;
+    let via = match flows::glance(skb, key, Direction::Forward, header) {
+        Glance::Settled(flow) => Some(flow.via),
+        Glance::Stranger | Glance::Unclear => {
+            flows::owned(skb, key, Direction::Forward, header).map(|flow| flow.via)
+        }
+    };
+    match via {
+        Some(via) => {
+            if via != vtep {
+                flows::come_from(key, vtep);
             }
         }
         None => {
@@ -192,7 +241,7 @@ fn arrive_forward(
             }
         }
     }
-    rewrite::destination(skb, header, &backend.address, port)?;
+    rewrite::destination_anywhere(skb, header, &backend.address, port)?;
     let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
     if task.vtep != 0 {
         return Err(DropReason::NotLocal);
@@ -208,25 +257,35 @@ fn arrive_reply(
     vtep: u32,
     header: &Header,
 ) -> Result<Verdict, DropReason> {
-    let mut key = flows::reverse_key(settings.ingress_net, header);
-    key.side = Side::Forward as u8;
-    let flow = flows::owned(skb, &key, Direction::Reply, header).ok_or(DropReason::BadReply)?;
-    to_client(skb, flow, vtep, &header.destination)
+    let key = flows::keep(FlowKey {
+        side: Side::Forward as u8,
+        ..flows::reverse_key(settings.ingress_net, header)
+    })?;
+    let (delivery, via) = match flows::glance(skb, key, Direction::Reply, header) {
+        Glance::Settled(flow) => (flow.delivery, flow.via),
+        Glance::Stranger | Glance::Unclear => {
+            let flow = flows::owned(skb, key, Direction::Reply, header);
+            let flow = flow.ok_or(DropReason::BadReply)?;
+            (flow.delivery, flow.via)
+        }
+    };
+    to_client(skb, delivery, via, vtep, &header.destination)
 }
 
-/// To the client of a flow whose backend is on the node `vtep`.
+/// To the client of a flow whose backend is on the node `vtep`; `delivery` and `via` are the flow's.
 #[inline(always)]
 pub(crate) fn to_client(
     skb: Skb,
-    flow: &Translation,
+    delivery: Delivery,
+    via: u32,
     vtep: u32,
     client: &Address,
 ) -> Result<Verdict, DropReason> {
-    if flow.delivery.kind != delivery::MESH || flow.delivery.target != vtep {
+    if delivery.kind != delivery::MESH || delivery.target != vtep {
         return Err(DropReason::SpoofedInner);
     }
-    if flow.via != 0 {
-        return Ok(Verdict::neighbour(flow.via));
+    if via != 0 {
+        return Ok(Verdict::neighbour(via));
     }
     let task = deliver::endpoint(NetId::GATEWAY, client)
         .filter(|task| EndpointKind::from_u8(task.kind) == Some(EndpointKind::Task))

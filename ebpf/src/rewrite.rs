@@ -1,5 +1,7 @@
 //! Address and port translation with incremental checksums (RFC 1624, RFC 3022 §4.2).
 
+mod direct;
+
 use abi::{Address, Bytes, DropReason, Family, Header, Mac, ROUTER_MAC, checksum, protocol};
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 
@@ -20,9 +22,39 @@ struct End {
     port_offset: u32,
 }
 
-/// Gives the packet a new destination.
-#[inline(never)]
+/// Gives the packet a new destination; the short way of ordinary packets is part of the caller.
+#[inline(always)]
 pub(crate) fn destination(
+    skb: Skb,
+    header: &Header,
+    address: &Address,
+    port: u16,
+) -> Result<(), DropReason> {
+    if direct::destination(skb, header, address, port) {
+        Ok(())
+    } else {
+        destination_anywhere(skb, header, address, port)
+    }
+}
+
+/// Gives the packet a new source, as [`destination`].
+#[inline(always)]
+pub(crate) fn source(
+    skb: Skb,
+    header: &Header,
+    address: &Address,
+    port: u16,
+) -> Result<(), DropReason> {
+    if direct::source(skb, header, address, port) {
+        Ok(())
+    } else {
+        source_anywhere(skb, header, address, port)
+    }
+}
+
+/// Gives the packet a new destination, whatever its headers look like.
+#[inline(never)]
+pub(crate) fn destination_anywhere(
     skb: Skb,
     header: &Header,
     address: &Address,
@@ -38,9 +70,9 @@ pub(crate) fn destination(
     translate(skb, header, end, address, port)
 }
 
-/// Gives the packet a new source.
+/// Gives the packet a new source, whatever its headers look like.
 #[inline(never)]
-pub(crate) fn source(
+pub(crate) fn source_anywhere(
     skb: Skb,
     header: &Header,
     address: &Address,
@@ -59,9 +91,15 @@ pub(crate) fn source(
 /// Addresses the frame to a task's end of a veth.
 #[inline(always)]
 pub(crate) fn to_task(skb: Skb, mac: Mac) -> Result<(), DropReason> {
+    let start = skb.start::<14>().ok_or(DropReason::Truncated)?;
     let [a, b, c, d, e, f] = mac;
-    let [g, h, i, j, k, l] = ROUTER_MAC;
-    skb.store(0, &[a, b, c, d, e, f, g, h, i, j, k, l])
+    start.set_half::<0>(u16::from_ne_bytes([a, b]));
+    start.set_half::<2>(u16::from_ne_bytes([c, d]));
+    start.set_half::<4>(u16::from_ne_bytes([e, f]));
+    let [a, b, c, d, e, f] = ROUTER_MAC;
+    start.set_word::<6>(u32::from_ne_bytes([a, b, c, d]));
+    start.set_half::<10>(u16::from_ne_bytes([e, f]));
+    Ok(())
 }
 
 #[inline(always)]

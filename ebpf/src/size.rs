@@ -8,11 +8,20 @@ use crate::{
     skb::{Deep, Skb},
 };
 
+const ETHERNET: u32 = 14;
+
 /// Whether each packet that the frame consists of, or will be cut into, fits into the tunnel.
 #[inline(never)]
 pub(crate) fn fits(skb: Skb, header: &Header) -> Result<bool, DropReason> {
     let most = u32::from(deliver::settings()?.overlay_mtu);
     Ok(packet_length(&Deep(skb), header, skb.gso_size()) <= most)
+}
+
+/// Whether the frame is small enough to fit without a closer look.
+#[inline(always)]
+pub(crate) fn fits_plainly(skb: Skb) -> bool {
+    let most = deliver::settings().map_or(0, |settings| u32::from(settings.overlay_mtu));
+    skb.gso_size() == 0 && skb.len() <= most + ETHERNET
 }
 
 /// Lowers the segment size that a SYN of either side announces to what the tunnel takes. Others may

@@ -3,13 +3,15 @@
 //! Every access copies, so that no reference into the packet outlives a helper that moves it; what
 //! is written on top of this is safe code.
 
-use abi::{Bytes, DropReason};
+mod head;
+
+use abi::{Bytes, DropReason, Head};
 use aya_ebpf::{
     EbpfContext,
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
-        bpf_skb_store_bytes,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
+        bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -152,6 +154,13 @@ impl Skb {
         })
     }
 
+    /// Adds to the sum over the packet that its device has given, if it has.
+    #[inline(always)]
+    pub(crate) fn add_to_sum(self, difference: u32) {
+        // SAFETY: takes a number; refuses where there is no such sum.
+        unsafe { bpf_csum_update(self.raw, difference) };
+    }
+
     /// Cuts or extends the frame to `length` bytes, undoing any segmentation offload.
     #[inline(always)]
     pub(crate) fn resize(self, length: u32) -> Result<(), DropReason> {
@@ -197,6 +206,21 @@ impl Skb {
         Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
     }
 
+    /// Copies words from anywhere in the packet.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few words")]
+    pub(crate) fn copy<const N: usize>(
+        self,
+        offset: u32,
+        words: &mut [u32; N],
+    ) -> Result<(), DropReason> {
+        let to = words.as_mut_ptr().cast();
+        // SAFETY: `to` has room for N words; the helper checks the offset against the packet.
+        let result =
+            unsafe { bpf_skb_load_bytes(self.raw.cast_const().cast(), offset, to, (N * 4) as u32) };
+        done(result).map_err(|_| DropReason::Truncated)
+    }
+
     /// Reads from anywhere in the packet.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "offsets are below 2^17")]
@@ -234,6 +258,11 @@ impl Bytes for Skb {
     fn length(&self) -> usize {
         self.len() as usize
     }
+
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<impl Head> {
+        self.start::<N>()
+    }
 }
 
 /// A packet whose every byte is read by a helper: for what stands behind the headers, at places that
@@ -250,6 +279,11 @@ impl Bytes for Deep {
     #[inline(always)]
     fn length(&self) -> usize {
         self.0.length()
+    }
+
+    #[inline(always)]
+    fn head<const N: usize>(&self) -> Option<impl Head> {
+        self.0.start::<N>()
     }
 }
 

@@ -9,12 +9,30 @@ use crate::{
     answer::{self, Back},
     balance::{self, ATTEMPTS},
     deliver, flows,
-    flows::{Opening, Translation},
+    flows::{Glance, Opening, Translation},
     fragments, icmp,
     maps::NETWORKS,
     rewrite, size,
     skb::Skb,
 };
+
+/// A first look at a client's packet to a VIP.
+#[inline(always)]
+pub(crate) fn glance(skb: Skb, net: NetId, header: &Header) -> Glance {
+    match flows::keep(flows::forward_key(net, header)) {
+        Ok(key) => flows::glance(skb, key, Direction::Forward, header),
+        Err(_) => Glance::Unclear,
+    }
+}
+
+/// A first look at what may be a reply.
+#[inline(always)]
+pub(crate) fn glance_back(skb: Skb, net: NetId, header: &Header) -> Glance {
+    match flows::keep(flows::reverse_key(net, header)) {
+        Ok(key) => flows::glance(skb, key, Direction::Reply, header),
+        Err(_) => Glance::Unclear,
+    }
+}
 
 /// A task's packet to a VIP.
 #[inline(never)]
@@ -62,8 +80,8 @@ pub(crate) fn reply(skb: Skb, net: NetId, header: &mut Header) -> Option<&'stati
         return icmp::reply(skb, net, header);
     }
     fragments::resolve(net, header).ok()?;
-    let key = flows::reverse_key(net, header);
-    flows::owned(skb, &key, Direction::Reply, header)
+    let key = flows::keep(flows::reverse_key(net, header)).ok()?;
+    flows::owned(skb, key, Direction::Reply, header)
 }
 
 /// A packet straight to a task that backs a VIP: if it begins a connection, a translated flow that
@@ -74,7 +92,7 @@ pub(crate) fn direct(net: NetId, header: &Header) -> Result<(), DropReason> {
         return Ok(());
     }
     let key = flows::reverse_key_of(net, header, &header.destination, header.destination_port);
-    flows::yield_to(&key, header)
+    flows::yield_to(flows::keep(key)?, header)
 }
 
 /// Rewrites a client's packet.
@@ -84,9 +102,9 @@ pub(crate) fn apply_forward(
     header: &Header,
     translation: &Translation,
 ) -> Result<(), DropReason> {
-    rewrite::destination(skb, header, &translation.peer, translation.peer_port)?;
+    rewrite::destination_anywhere(skb, header, &translation.peer, translation.peer_port)?;
     if translation.client != header.source {
-        rewrite::source(skb, header, &translation.client, translation.client_port)?;
+        rewrite::source_anywhere(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
 }
@@ -101,9 +119,9 @@ pub(crate) fn apply_reply(
     if is_icmp(header) {
         return icmp::apply_reply(skb, header, translation);
     }
-    rewrite::source(skb, header, &translation.peer, translation.peer_port)?;
+    rewrite::source_anywhere(skb, header, &translation.peer, translation.peer_port)?;
     if translation.client != header.destination {
-        rewrite::destination(skb, header, &translation.client, translation.client_port)?;
+        rewrite::destination_anywhere(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
 }

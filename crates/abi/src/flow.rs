@@ -47,10 +47,15 @@ pub enum Side {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// When the last packet passed, nanoseconds of the coarse monotonic clock (4 ms steps). Only
-    /// the entry that owns the state keeps it.
+    /// When the last packet passed, nanoseconds of the coarse monotonic clock; while packets follow
+    /// one another, not more than [`Flow::CONFIRMED_TICKS`] behind. Only the entry that owns the
+    /// state keeps it.
     pub last_ns: u64,
-    /// Packets and bytes from the client. Two CPUs that count at once may lose one.
+    /// When this entry was last seen to belong to a live flow, in ticks of the kernel (`jiffies`); 0
+    /// when it was not yet.
+    pub confirmed: u64,
+    /// Packets and bytes from the client: the first counts in the entry that owns the state, the
+    /// others in the one that they name. Two CPUs that count at once may lose one.
     pub forward: TransferCount,
     /// Packets and bytes to the client.
     pub reply: TransferCount,
@@ -78,7 +83,20 @@ pub struct Flow {
     pub via: u32,
 }
 
-const _: () = assert!(size_of::<Flow>() == 104);
+const _: () = assert!(size_of::<Flow>() == 112);
+
+impl Flow {
+    /// For how many ticks after it was confirmed an entry among the established flows is taken at
+    /// its word by packets that change nothing: 32 to 320 ms, a tick being 1 to 10.
+    pub const CONFIRMED_TICKS: u64 = 32;
+
+    /// Whether the entry is taken at its word at the tick `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_confirmed(&self, now: u64) -> bool {
+        now.wrapping_sub(self.confirmed) < Self::CONFIRMED_TICKS
+    }
+}
 
 /// Packets and bytes of one direction.
 #[repr(C)]

@@ -1,6 +1,8 @@
 //! Reading the headers of a packet: Ethernet, IPv4 or IPv6 with its extension headers, and as much
 //! of TCP, UDP or ICMP as a decision needs.
 
+mod plain;
+
 use crate::{Address, DropReason};
 
 /// Where a packet's bytes come from: the kernel's buffer, or a slice.
@@ -9,6 +11,20 @@ pub trait Bytes {
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
     /// Length of the whole frame, in bytes.
     fn length(&self) -> usize;
+    /// The first `N` bytes, at hand without copying; `None` when the packet ends before, or when its
+    /// beginning is not in one piece.
+    fn head<const N: usize>(&self) -> Option<impl Head>;
+}
+
+/// The beginning of a packet. Words are read as the machine reads them, and stand where they are
+/// aligned in a frame whose IP header is.
+pub trait Head {
+    /// The byte at `AT`.
+    fn byte<const AT: usize>(&self) -> u8;
+    /// The two bytes from `AT` on.
+    fn half<const AT: usize>(&self) -> u16;
+    /// The four bytes from `AT` on.
+    fn word<const AT: usize>(&self) -> u32;
 }
 
 impl Bytes for [u8] {
@@ -18,6 +34,24 @@ impl Bytes for [u8] {
 
     fn length(&self) -> usize {
         self.len()
+    }
+
+    fn head<const N: usize>(&self) -> Option<impl Head> {
+        self.first_chunk::<N>()
+    }
+}
+
+impl<const N: usize> Head for &[u8; N] {
+    fn byte<const AT: usize>(&self) -> u8 {
+        self[AT]
+    }
+
+    fn half<const AT: usize>(&self) -> u16 {
+        u16::from_ne_bytes([self[AT], self[AT + 1]])
+    }
+
+    fn word<const AT: usize>(&self) -> u32 {
+        u32::from_ne_bytes([self[AT], self[AT + 1], self[AT + 2], self[AT + 3]])
     }
 }
 

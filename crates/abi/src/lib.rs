@@ -36,7 +36,9 @@ pub use flow::{
     Delivery, Direction, Flow, FlowKey, FlowState, Seen, Side, TransferCount, delivery,
 };
 pub use fragment::{FragmentKey, FragmentPorts};
-pub use header::{Bytes, Family, Fragment, Header, HeaderError, ethertype, icmp, protocol, tcp};
+pub use header::{
+    Bytes, Family, Fragment, Head, Header, HeaderError, ethertype, icmp, protocol, tcp,
+};
 pub use mac::{Mac, ROUTER_MAC};
 pub use mesh::{Mesh, MeshDirection};
 pub use node::{ErrorCredit, LAYOUT, MARK_UNSOLICITED, NetId, Settings};

@@ -1,9 +1,12 @@
 //! TCP resets (RFC 9293 §3.10.7.1): what a host without that connection would say.
 
-use abi::{Bytes, DropReason, Fragment, Header, checksum, protocol, tcp};
+use abi::{DropReason, Fragment, Header, checksum, protocol, tcp};
 use aya_ebpf::bindings::BPF_F_PSEUDO_HDR;
 
-use crate::skb::Skb;
+use crate::{
+    maps::{ANSWERED, slot},
+    skb::Skb,
+};
 
 const TTL: u8 = 64;
 const TCP_HEADER: u16 = 20;
@@ -22,44 +25,39 @@ pub(super) fn is_due(header: &Header) -> bool {
     reason = "an IP packet ends below 2^16 bytes after it began"
 )]
 pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let segment: [u8; 20] = skb
-        .load(usize::from(header.l4))
-        .ok_or(DropReason::Truncated)?;
     let l4 = u32::from(header.l4);
+    let segment: &mut [u32; 5] = slot(&ANSWERED)?
+        .first_chunk_mut()
+        .ok_or(DropReason::Truncated)?;
+    skb.copy(l4, segment)?;
     let old_length = (header.end - l4) as u16;
     skb.resize(l4 + u32::from(TCP_HEADER))?;
     super::swap_addresses(skb, header)?;
     super::write_length(skb, header, TCP_HEADER, TTL)?;
-    let old_checksum = u16::from_ne_bytes([segment[16], segment[17]]);
-    let mut words = reset(header, &segment, old_length);
+    let [low, high, _, _] = segment[4].to_ne_bytes();
+    let old_checksum = u16::from_ne_bytes([low, high]);
+    reset(header, segment, old_length);
     let pseudo = checksum::pseudo_header(
         &header.source.words,
         &header.destination.words,
         TCP_HEADER,
         protocol::TCP,
     );
-    let wanted = !checksum::fold(checksum::add(pseudo, checksum::sum_words(&words)));
-    words[4] |= u32::from_ne_bytes([segment[16], segment[17], 0, 0]);
-    skb.store(l4, &words)?;
+    let wanted = !checksum::fold(checksum::add(pseudo, checksum::sum_words(segment)));
+    segment[4] = u32::from_ne_bytes([low, high, 0, 0]);
+    skb.store(l4, segment)?;
     settle(skb, l4 + 16, old_checksum, old_length, wanted)
 }
 
-/// The five words of the reset, without its checksum.
+/// Makes a segment's first five words those of the reset, without its checksum.
 #[inline(always)]
-fn reset(header: &Header, segment: &[u8; 20], old_length: u16) -> [u32; 5] {
-    let word = |at: usize| {
-        u32::from_be_bytes([
-            segment[at],
-            segment[at + 1],
-            segment[at + 2],
-            segment[at + 3],
-        ])
-    };
-    let (sequence, acknowledgement) = (word(4), word(8));
+fn reset(header: &Header, segment: &mut [u32; 5], old_length: u16) {
+    let (sequence, acknowledgement) = (u32::from_be(segment[1]), u32::from_be(segment[2]));
     let (sequence, acknowledgement, flags) = if header.flags & tcp::ACK != 0 {
         (acknowledgement, 0, tcp::RST)
     } else {
-        let payload = old_length.wrapping_sub(u16::from(segment[12] >> 4) * 4);
+        let [length, ..] = segment[3].to_ne_bytes();
+        let payload = old_length.wrapping_sub(u16::from(length >> 4) * 4);
         let length = u32::from(payload)
             + u32::from(header.flags & tcp::SYN != 0)
             + u32::from(header.flags & tcp::FIN != 0);
@@ -67,13 +65,11 @@ fn reset(header: &Header, segment: &[u8; 20], old_length: u16) -> [u32; 5] {
     };
     let [s0, s1] = header.destination_port.to_be_bytes();
     let [d0, d1] = header.source_port.to_be_bytes();
-    [
-        u32::from_ne_bytes([s0, s1, d0, d1]),
-        sequence.to_be(),
-        acknowledgement.to_be(),
-        u32::from_ne_bytes([5 << 4, flags, 0, 0]),
-        0,
-    ]
+    segment[0] = u32::from_ne_bytes([s0, s1, d0, d1]);
+    segment[1] = sequence.to_be();
+    segment[2] = acknowledgement.to_be();
+    segment[3] = u32::from_ne_bytes([5 << 4, flags, 0, 0]);
+    segment[4] = 0;
 }
 
 /// Brings the checksum field from its old value to `wanted`, in two steps that are also right while

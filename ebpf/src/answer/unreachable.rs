@@ -1,8 +1,11 @@
 //! Destination unreachable, port unreachable (RFC 792, RFC 4443 §3.1).
 
-use abi::{Bytes, DropReason, Family, Header, checksum, icmp, protocol};
+use abi::{DropReason, Family, Header, checksum, icmp, protocol};
 
-use crate::skb::Skb;
+use crate::{
+    maps::{ANSWERED, slot},
+    skb::Skb,
+};
 
 const IP: u32 = 14;
 const TTL: u8 = 64;
@@ -43,8 +46,7 @@ pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
 
 #[inline(never)]
 fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let quote: [u8; V4_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
-    let quote: [u32; V4_QUOTE] = quoted(&quote);
+    let quote: &[u32; V4_QUOTE] = quoted(skb)?;
     skb.resize(V4_ICMP + u32::from(V4_LENGTH))?;
     let [high, low] = (20 + V4_LENGTH).to_be_bytes();
     let mut ip = [
@@ -61,7 +63,7 @@ fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
             icmp::UNREACHABLE,
             icmp::PORT_UNREACHABLE,
         ])),
-        checksum::sum_words(&quote),
+        checksum::sum_words(quote),
     )))
     .to_ne_bytes();
     skb.store(IP, &ip)?;
@@ -78,13 +80,12 @@ fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
             0,
         ],
     )?;
-    skb.store(V4_ICMP + 8, &quote)
+    skb.store(V4_ICMP + 8, quote)
 }
 
 #[inline(never)]
 fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let quote: [u8; V6_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
-    let quote: [u32; V6_QUOTE] = quoted(&quote);
+    let quote: &[u32; V6_QUOTE] = quoted(skb)?;
     skb.resize(V6_ICMP + u32::from(V6_LENGTH))?;
     let [high, low] = V6_LENGTH.to_be_bytes();
     let pseudo = checksum::pseudo_header(
@@ -95,7 +96,7 @@ fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
     );
     let kind = u16::from_ne_bytes([icmp::V6_UNREACHABLE, icmp::V6_PORT_UNREACHABLE]);
     let sum = checksum::add(
-        checksum::add(pseudo, checksum::sum_words(&quote)),
+        checksum::add(pseudo, checksum::sum_words(quote)),
         u32::from(kind),
     );
     let [sum_high, sum_low] = (!checksum::fold(sum)).to_ne_bytes();
@@ -112,18 +113,15 @@ fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
         0,
     ];
     skb.store(V6_ICMP, &head)?;
-    skb.store(V6_ICMP + 8, &quote)
+    skb.store(V6_ICMP + 8, quote)
 }
 
+/// The beginning of the IP packet, kept outside the stack.
 #[inline(always)]
-fn quoted<const BYTES: usize, const WORDS: usize>(bytes: &[u8; BYTES]) -> [u32; WORDS] {
-    const { assert!(BYTES == WORDS * 4) }
-    let mut words = [0; WORDS];
-    let mut index = 0;
-    while index < WORDS {
-        let at = index * 4;
-        words[index] = u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        index += 1;
-    }
-    words
+fn quoted<const WORDS: usize>(skb: Skb) -> Result<&'static [u32; WORDS], DropReason> {
+    let words = slot(&ANSWERED)?
+        .first_chunk_mut::<WORDS>()
+        .ok_or(DropReason::Truncated)?;
+    skb.copy(IP, words)?;
+    Ok(words)
 }

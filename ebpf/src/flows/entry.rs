@@ -1,7 +1,7 @@
 //! One entry of the flow table: what a packet does to it.
 
-use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Load, Seen};
-use aya_ebpf::bindings::BPF_NOEXIST;
+use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Load, Seen, Side, delivery};
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
 use super::Translation;
 use crate::{
@@ -41,6 +41,12 @@ impl Entry {
         unsafe { &*self.flow }
     }
 
+    /// Whether the entry owns its flow's state.
+    #[inline(always)]
+    pub(super) fn owns(&self, key: &FlowKey) -> bool {
+        owns(key, self.flow())
+    }
+
     /// Whether the flow still counts: not expired, and not about to be replaced by this packet.
     #[inline(always)]
     pub(crate) fn takes(&self, header: &Header, now: u64) -> bool {
@@ -53,8 +59,7 @@ impl Entry {
     /// lead to the same backend by another one.
     #[inline(always)]
     pub(super) fn is_for(&self, header: &Header) -> bool {
-        let flow = self.flow();
-        flow.peer == header.destination && flow.peer_port == header.destination_port
+        is_for(self.flow(), header)
     }
 
     /// What this entry does to a packet.
@@ -87,19 +92,23 @@ impl Entry {
         }
     }
 
-    /// Records a packet, and moves the flow to the table where its new state belongs.
+    /// Counts a packet that names this entry, and takes the entry at its word for a while.
     #[inline(always)]
-    pub(crate) fn pass(&self, key: &FlowKey, direction: Direction, skb: Skb, header: &Header) {
-        let bits = Seen::of_packet(header.protocol, direction, header.flags);
+    pub(super) fn count(&self, direction: Direction, skb: Skb) {
         // SAFETY: as in `flow`; racing writers may lose a count, as its documentation says.
         let flow = unsafe { &mut *self.flow };
+        flow.confirmed = ticks();
+        count(flow, direction, skb);
+    }
+
+    /// Records a packet, and moves the flow to the table where its new state belongs.
+    #[inline(always)]
+    pub(super) fn pass(&self, key: &FlowKey, direction: Direction, header: &Header) {
+        let bits = Seen::of_packet(header.protocol, direction, header.flags);
+        // SAFETY: as in `flow`.
+        let flow = unsafe { &mut *self.flow };
         flow.last_ns = now_ns();
-        let count = match direction {
-            Direction::Forward => &mut flow.forward,
-            Direction::Reply => &mut flow.reply,
-        };
-        count.packets += 1;
-        count.bytes += u64::from(skb.len());
+        flow.confirmed = ticks();
         let mut seen = flow.seen;
         if seen & bits != bits {
             seen = set(self.flow, bits) | bits;
@@ -170,6 +179,33 @@ impl Entry {
         }
         let _ = EMBRYOS.remove(twin_key);
     }
+}
+
+#[inline(always)]
+pub(super) fn owns(key: &FlowKey, flow: &Flow) -> bool {
+    key.side == Side::Reverse as u8 || flow.delivery.kind == delivery::MESH
+}
+
+#[inline(always)]
+pub(super) fn is_for(flow: &Flow, header: &Header) -> bool {
+    flow.peer == header.destination && flow.peer_port == header.destination_port
+}
+
+#[inline(always)]
+pub(super) fn count(flow: &mut Flow, direction: Direction, skb: Skb) {
+    let count = match direction {
+        Direction::Forward => &mut flow.forward,
+        Direction::Reply => &mut flow.reply,
+    };
+    count.packets += 1;
+    count.bytes += u64::from(skb.len());
+}
+
+/// The kernel's clock in ticks. Reading it is one load where asking for the time is a call.
+#[inline(always)]
+pub(super) fn ticks() -> u64 {
+    // SAFETY: takes nothing and only reads the clock.
+    unsafe { bpf_jiffies64() }
 }
 
 /// The key of a translated flow's other entry. Of a flow that stands alone it names nothing.

@@ -6,7 +6,7 @@ use abi::{
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 
-use super::{Translation, entry::find, forward_key};
+use super::{Translation, entry::find, forward_key, keep};
 use crate::{
     drops::now_ns,
     maps::{EMBRYOS, NEW_FLOW, OPENED, OPENING, TRANSLATION, slot},
@@ -81,7 +81,8 @@ pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<
     forward.peer_port = opening.port;
     forward.client = opening.client;
     forward.delivery = opening.forward;
-    let key = forward_key(opening.net, header);
+    forward.forward = TransferCount::default();
+    let key = keep(forward_key(opening.net, header))?;
     EMBRYOS
         .insert(key, forward, 0)
         .map_err(|_| DropReason::TableFull)
@@ -121,7 +122,7 @@ pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Resu
     let forward = slot(&NEW_FLOW)?;
     fill(forward, skb, header, opening);
     forward.delivery = opening.forward;
-    let key = forward_key(opening.net, header);
+    let key = keep(forward_key(opening.net, header))?;
     EMBRYOS
         .insert(key, forward, 0)
         .map_err(|_| DropReason::TableFull)
@@ -130,6 +131,7 @@ pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Resu
 #[inline(always)]
 fn fill(flow: &mut Flow, skb: Skb, header: &Header, opening: &Opening) {
     flow.last_ns = now_ns();
+    flow.confirmed = 0;
     flow.forward = TransferCount {
         packets: 1,
         bytes: u64::from(skb.len()),

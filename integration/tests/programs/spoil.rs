@@ -1,8 +1,43 @@
 //! Packets as an enemy, or a broken stack, would send them.
 
+use etherparse::checksum::Sum16BitWords;
+
 use crate::dice::Dice;
 
 const SHORTEST: usize = 14;
+
+/// Makes the checksum above IP of an ordinary TCP or UDP packet look as if a device were to complete
+/// it: the pseudo header's sum alone.
+pub(crate) fn unfinished(frame: &mut [u8]) {
+    let (addresses, l4, length) = match frame.get(12..15) {
+        Some([8, 0, 0x45]) => (
+            26..34,
+            34,
+            usize::from(u16::from_be_bytes([frame[16], frame[17]])),
+        ),
+        Some([0x86, 0xdd, _]) => (
+            22..54,
+            54,
+            usize::from(u16::from_be_bytes([frame[18], frame[19]])) + 40,
+        ),
+        _ => return,
+    };
+    let protocol = if l4 == 34 { frame[23] } else { frame[20] };
+    let at = match protocol {
+        6 => l4 + 16,
+        17 => l4 + 6,
+        _ => return,
+    };
+    if frame.len() < at + 2 || frame.len() < 14 + length || 14 + length < l4 {
+        return;
+    }
+    let sum = Sum16BitWords::new()
+        .add_slice(&frame[addresses])
+        .add_2bytes([0, protocol])
+        .add_2bytes(u16::try_from(14 + length - l4).unwrap().to_be_bytes());
+    let field = !sum.ones_complement();
+    frame[at..at + 2].copy_from_slice(&field.to_ne_bytes());
+}
 
 /// Does one thing to a frame that no sender should do.
 pub(crate) fn frame(dice: &mut Dice, frame: &mut Vec<u8>) {

@@ -99,6 +99,8 @@ pub(crate) fn packet(dice: &mut Dice, world: &World, oracle: &Oracle, lane: Lane
     }
     if dice.chance(12) {
         spoil::frame(dice, &mut packet.frame);
+    } else if dice.chance(10) {
+        spoil::unfinished(&mut packet.frame);
     }
     lengthen(&mut packet.frame);
     packet

@@ -11,7 +11,7 @@ use integration::{can_make_labs, command, netns};
 use crate::compare;
 use crate::dice::Dice;
 use crate::oracle::Oracle;
-use crate::oracle::flows::{FORWARD, MESH, patience};
+use crate::oracle::flows::{FORWARD, MESH, other, patience};
 use crate::traffic::{self, Lane};
 use crate::world::{INTERFACES, World};
 
@@ -190,6 +190,7 @@ pub(crate) fn same_tables(kernel: &Kernel, oracle: &Oracle) -> Result<()> {
             FlowTable::Opening => &oracle.flows.opening,
         };
         let mut found = kernel.tables.flows(table)?;
+        gather(&mut found);
         for (key, entry) in wanted {
             let there = found.remove(key);
             let there = there.with_context(|| format!("{table:?} lacks {key:?} {entry:?}"))?;
@@ -209,10 +210,29 @@ pub(crate) fn same_tables(kernel: &Kernel, oracle: &Oracle) -> Result<()> {
     Ok(())
 }
 
+/// Gives the client's packets that a forward entry has counted to the entry that owns the flow.
+fn gather(table: &mut BTreeMap<FlowKey, Flow>) {
+    let halves: Vec<(FlowKey, Flow)> = table
+        .iter()
+        .filter(|(key, flow)| key.side == FORWARD && flow.delivery.kind != MESH)
+        .map(|(key, flow)| (*key, *flow))
+        .collect();
+    for (key, half) in halves {
+        let Some(owner) = table.get_mut(&other(&key, &half)) else {
+            continue;
+        };
+        if other(&other(&key, &half), owner) == key {
+            owner.forward.packets += half.forward.packets;
+            owner.forward.bytes += half.forward.bytes;
+        }
+    }
+}
+
 /// What of a flow means something: state and counters stand in the entry that owns them.
 fn essence(key: &FlowKey, flow: &Flow) -> Flow {
     let mut flow = Flow {
         last_ns: 0,
+        confirmed: 0,
         ..*flow
     };
     if key.side == FORWARD && flow.delivery.kind != MESH {
@@ -254,6 +274,17 @@ fn age(dice: &mut Dice, kernel: &mut Kernel, oracle: &mut Oracle) -> Result<()> 
         return Ok(());
     };
     flow.last_ns = last;
+    flow.confirmed = 0;
     entry.idle = idle;
-    kernel.tables.set_flow(table, key, &flow)
+    kernel.tables.set_flow(table, key, &flow)?;
+    // Nobody has looked at its other half for as long.
+    let key = other(key, &flow);
+    if let Some(half) = kernel.tables.flow(table, &key) {
+        let half = Flow {
+            confirmed: 0,
+            ..half
+        };
+        kernel.tables.set_flow(table, &key, &half)?;
+    }
+    Ok(())
 }

@@ -260,6 +260,9 @@ impl Flows {
         length: usize,
     ) -> Option<Flow> {
         let (_, entry) = self.find(key)?;
+        if key.side == FORWARD && entry.flow.delivery.kind != MESH {
+            return None;
+        }
         let live = if is_reply {
             !entry.is_dead(packet.protocol)
         } else {
@@ -351,6 +354,7 @@ fn bits(packet: &Reading, is_reply: bool) -> u32 {
 fn fresh(plan: &Plan, packet: &Reading, length: usize, delivery: Delivery) -> Flow {
     Flow {
         last_ns: 0,
+        confirmed: 0,
         forward: TransferCount {
             packets: 1,
             bytes: length as u64,

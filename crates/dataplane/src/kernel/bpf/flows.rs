@@ -42,18 +42,31 @@ fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
     }
 }
 
+/// A flow with the client's packets that its forward entry has counted.
+fn joined(owner: &Flow, forward: &Flow) -> Flow {
+    let mut flow = *owner;
+    flow.forward.packets += forward.forward.packets;
+    flow.forward.bytes += forward.forward.bytes;
+    flow
+}
+
 impl Maps {
-    /// Every live flow by the entry that owns its state.
+    /// Every live flow by the entry that owns its state, with what both its entries have counted.
     pub(crate) fn live_flows(&self, now: u64) -> Result<BTreeMap<FlowKey, Flow>, TableError> {
-        let is_live = |(key, flow): &(FlowKey, Flow)| {
-            owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
-        };
-        let mut flows = BTreeMap::new();
+        let mut entries = BTreeMap::new();
         // A flow that moves from one table to the other meanwhile is neither missed nor told twice.
         for table in [&self.embryos, &self.flows, &self.embryos] {
-            flows.extend(table.entries()?.into_iter().filter(is_live));
+            entries.extend(table.entries()?);
         }
-        Ok(flows)
+        let is_live = |(key, flow): &(&FlowKey, &Flow)| {
+            owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
+        };
+        let whole = |(key, flow): (&FlowKey, &Flow)| {
+            let half = entries.get(&twin(key, flow));
+            let half = half.filter(|half| !owns_state(&twin(key, flow), half));
+            (*key, half.map_or(*flow, |half| joined(flow, half)))
+        };
+        Ok(entries.iter().filter(is_live).map(whole).collect())
     }
 
     /// How many live flows there are. One that moves from one table to the other meanwhile may be
