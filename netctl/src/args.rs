@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 
-use crate::noun::{drops, endpoint, flow, port, vip};
+use crate::noun::{doctor, drops, endpoint, flow, port, trace, vip};
 
 const ABOUT_FORMAT: &str = "\
 Formats:
@@ -24,8 +24,10 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage.";
 #[command(name = "netctl", version, after_help = ABOUT_FORMAT, arg_required_else_help = true)]
 pub(crate) struct Args {
     /// Socket of the netd to ask [env: NETCTL_SOCKET, NETD_SOCKET] [default: /run/netd/netd.sock]
+    ///
+    /// May be given several times: the first is asked, `trace` asks the others what happens there.
     #[arg(long, global = true, value_name = "PATH")]
-    pub(crate) socket: Option<PathBuf>,
+    pub(crate) socket: Vec<PathBuf>,
     #[command(subcommand)]
     pub(crate) noun: Noun,
 }
@@ -56,6 +58,25 @@ pub(crate) enum Noun {
     /// Dropped packets, counted by reason
     #[command(subcommand)]
     Drop(DropVerb),
+    /// Look for what is wrong with this host: kernel, settings, firewall, ports, underlay, tables
+    ///
+    /// Ends with status 1 when something fails.
+    Doctor {
+        #[command(flatten)]
+        filter: doctor::Filter,
+        #[command(flatten)]
+        format: FormatArg,
+    },
+    /// Tell what would become of a packet: which lookups, which verdicts, on each node
+    ///
+    /// Nothing is sent. What other nodes do is read from their tables when their sockets are given,
+    /// too; else it is what this node expects.
+    Trace {
+        #[command(flatten)]
+        ends: trace::Ends,
+        #[command(flatten)]
+        format: FormatArg,
+    },
     /// Print a completion script for a shell
     Completion {
         /// The shell

@@ -23,6 +23,12 @@ pub(crate) enum Failure {
     /// Some of several objects were refused; each was named already.
     #[error("some were not shown")]
     Incomplete,
+    /// Checks of the host fail; each was named already.
+    #[error("something fails")]
+    Unwell,
+    /// A trace begins on a node whose netd cannot be asked.
+    #[error("the packet begins on node {0}: name the socket of its netd, too, by another --socket")]
+    Elsewhere(String),
     /// A filter names drop reasons that netd does not have.
     #[error("no such drop reason: {}; `netctl drop ls --all` lists them", .0.join(", "))]
     UnknownReasons(Vec<String>),
@@ -41,11 +47,13 @@ impl Failure {
             {
                 (ExitCode::SUCCESS, None)
             }
-            Self::Incomplete => (ExitCode::from(1), None),
+            Self::Incomplete | Self::Unwell => (ExitCode::from(1), None),
             Self::Usage(error) => (ExitCode::from(2), Some(error.to_string())),
-            Self::Client(_) | Self::Output(_) | Self::UnknownReasons(_) | Self::Start(_) => {
-                (ExitCode::from(1), Some(self.explanation()))
-            }
+            Self::Client(_)
+            | Self::Output(_)
+            | Self::Elsewhere(_)
+            | Self::UnknownReasons(_)
+            | Self::Start(_) => (ExitCode::from(1), Some(self.explanation())),
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::args::{Args, DropVerb, FlowVerb, FormatArg, ListArgs, Noun, PortVerb, Verbs};
-use crate::noun::{drops, endpoint, flow, port, vip};
+use crate::noun::{doctor, drops, endpoint, flow, port, trace, vip};
 use crate::output::{Format, Style, TemplateError, Width};
 
 /// A question to one netd.
@@ -12,6 +12,8 @@ use crate::output::{Format, Style, TemplateError, Width};
 pub(crate) struct Request {
     /// Where it listens.
     pub(crate) socket: PathBuf,
+    /// Where those of other nodes do.
+    pub(crate) others: Vec<PathBuf>,
     /// What is asked.
     pub(crate) question: Question,
 }
@@ -29,6 +31,10 @@ pub(crate) enum Question {
     WatchFlows(flow::Filter, Style),
     /// Drops, until interrupted.
     WatchDrops(drops::Filter, Style),
+    /// What is wrong with the host.
+    Doctor(doctor::Filter, Style),
+    /// What would become of a packet.
+    Trace(trace::Ends, Format),
     /// Nothing: the completion script of this shell.
     Completion(clap_complete::Shell),
 }
@@ -69,8 +75,9 @@ impl Request {
         variable: impl Fn(&str) -> Option<OsString>,
         width: Width,
     ) -> Result<Self, TemplateError> {
-        let socket = args
-            .socket
+        let mut sockets = args.socket.into_iter();
+        let socket = sockets
+            .next()
             .or_else(|| from_environment(variable))
             .unwrap_or_else(|| api::path::SOCKET.into());
         let question = match args.noun {
@@ -83,9 +90,22 @@ impl Request {
             }
             Noun::Flow(verb) => flows(verb)?,
             Noun::Drop(verb) => dropped(verb, width)?,
+            Noun::Doctor { filter, format } => Question::Doctor(
+                filter,
+                Style {
+                    format: format.read()?,
+                    quiet: false,
+                    width: Width::Full,
+                },
+            ),
+            Noun::Trace { ends, format } => Question::Trace(ends, format.read()?),
             Noun::Completion { shell } => Question::Completion(shell),
         };
-        Ok(Self { socket, question })
+        Ok(Self {
+            socket,
+            others: sockets.collect(),
+            question,
+        })
     }
 }
 
@@ -191,7 +211,7 @@ mod tests {
     #[test]
     fn the_socket_may_be_named_behind_the_verb() {
         let args = Args::try_parse_from(["netctl", "vip", "ls", "--socket", "/x"]).unwrap();
-        assert_eq!(args.socket, Some("/x".into()));
+        assert_eq!(args.socket, [PathBuf::from("/x")]);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Asks, picks what was asked for, and shows it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use api::{Client, ClientError};
+use api::{Client, ClientError, Trace, TraceQuestion, Verdict};
 use clap::CommandFactory;
 
 use crate::args::Args;
 use crate::failure::Failure;
-use crate::noun::{drops, endpoint, network, status, vip};
+use crate::noun::{drops, endpoint, network, status, trace, vip};
 use crate::output::{Format, Listing, OutputError, Row, Shown, Style, inspect, single};
 use crate::request::{List, Named, Question, Request};
 use crate::watch;
@@ -33,12 +34,57 @@ pub(crate) async fn run(request: Request, out: &mut impl Write) -> Result<(), Fa
             refuse_unknown(&filter, &client.drops().await?)?;
             until_interrupted(watch::drops(&client, &filter, &style, out)).await
         }
+        Question::Doctor(filter, style) => {
+            let mut findings = client.doctor().await?;
+            let fails = findings.iter().any(|it| it.verdict == Verdict::Fail);
+            findings.retain(|it| filter.takes(it));
+            Listing::new(&style).show(&findings, out)?;
+            if fails { Err(Failure::Unwell) } else { Ok(()) }
+        }
+        Question::Trace(ends, format) => {
+            let others = request.others.into_iter().map(Client::new).collect();
+            let trace = follow(client, others, ends.question()).await?;
+            Ok(single(&trace, &format, trace::describe, out)?)
+        }
         Question::Completion(shell) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "netctl", &mut script);
             let written = out.write_all(&script).and_then(|()| out.flush());
             Ok(written.map_err(OutputError::Write)?)
         }
+    }
+}
+
+/// Asks one netd after the other what becomes of a packet, as far as their sockets are known.
+async fn follow(
+    first: Client,
+    others: Vec<Client>,
+    question: TraceQuestion,
+) -> Result<Trace, Failure> {
+    let mut trace = first.trace(&question).await?;
+    let mut clients = BTreeMap::new();
+    if trace.next.is_some() {
+        for client in others.into_iter().chain([first]) {
+            clients.insert(client.status().await?.node, client);
+        }
+    }
+    while let Some(next) = trace.next.take() {
+        // Each is asked once: whoever comes back to a node goes round in circles.
+        let Some(client) = clients.remove(&next.node) else {
+            trace.next = Some(next);
+            break;
+        };
+        let answer = client.trace(&next.question).await?;
+        trace.hops.retain(|hop| hop.verified);
+        if trace.hops.is_empty() {
+            trace.id = answer.id;
+        }
+        trace.hops.extend(answer.hops);
+        trace.next = answer.next;
+    }
+    match &trace.next {
+        Some(next) if trace.hops.is_empty() => Err(Failure::Elsewhere(next.node.clone())),
+        _ => Ok(trace),
     }
 }
 

@@ -15,7 +15,8 @@ mod tests;
 
 pub(crate) use driver::run;
 pub(crate) use live::{
-    Attached, Direction, Drop, Flow, FlowState, Live, Load as BackendLoad, Sample, Unanswered,
+    Attached, Direction, Drop, Flow, FlowState, Live, Load as BackendLoad, Sample, TracePlace,
+    Unanswered,
 };
 #[cfg(test)]
 pub(crate) use live::{Interface, Question, Transfer};

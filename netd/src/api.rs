@@ -5,6 +5,7 @@
 //! two requests, and no request changes anything.
 
 mod digest;
+mod doctor;
 mod drops;
 mod endpoint;
 mod flow;
@@ -18,6 +19,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod vip;
 
 pub(crate) use server::Server;
@@ -41,6 +43,8 @@ fn router(agent: Handle) -> Router {
         .route(path::PORTS, get(port::list))
         .route(path::FLOWS, get(flow::list))
         .route(path::DROPS, get(drops::list))
+        .route(path::TRACE, get(trace::show))
+        .route(path::DOCTOR, get(doctor::list))
         .fallback(refusal::no_page)
         .method_not_allowed_fallback(refusal::no_method)
         .with_state(agent)

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    DropCount, Endpoint, ErrorBody, Flow, Network, NetworkDetail, Port, Status, Vip, path,
+    DropCount, Endpoint, ErrorBody, Finding, Flow, Network, NetworkDetail, Port, Status, Trace,
+    TraceQuestion, Vip, path,
 };
 
 /// A client of one netd, over its unix socket. Every request has a connection of its own, so a
@@ -175,6 +176,37 @@ impl Client {
     /// See [`ClientError`].
     pub async fn drops(&self) -> Result<Vec<DropCount>, ClientError> {
         self.get(path::DROPS).await
+    }
+
+    /// What there is to be said about the node's host.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn doctor(&self) -> Result<Vec<Finding>, ClientError> {
+        self.get(path::DOCTOR).await
+    }
+
+    /// What would become of a packet.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn trace(&self, question: &TraceQuestion) -> Result<Trace, ClientError> {
+        let (port, vni, backend) = (
+            question.source_port.to_string(),
+            question.vni.to_string(),
+            question.backend.to_string(),
+        );
+        let parameters: [(&str, &str); 8] = [
+            ("source", &question.source),
+            ("destination", &question.destination),
+            ("protocol", &question.protocol),
+            ("source_port", &port),
+            ("network", &question.network),
+            ("from", &question.from),
+            ("vni", &vni),
+            ("backend", &backend),
+        ];
+        self.get(&path::with(path::TRACE, &parameters)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod doctor;
 mod drop;
 mod endpoint;
 mod error;
@@ -18,9 +19,11 @@ mod port;
 mod protocol;
 mod status;
 mod timestamp;
+mod trace;
 mod vip;
 
 pub use client::{Client, ClientError};
+pub use doctor::{Finding, Verdict};
 pub use drop::{DropCount, DropSample};
 pub use endpoint::Endpoint;
 pub use error::ErrorBody;
@@ -32,4 +35,5 @@ pub use status::{
     Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,
 };
 pub use timestamp::Timestamp;
+pub use trace::{Hop, Next, Step, Trace, TraceQuestion, TraceVerdict};
 pub use vip::{Backend, BackendState, Vip, VipPort};

@@ -4,10 +4,13 @@
 
 pub(crate) mod bpf;
 pub(crate) mod cookie;
+pub(crate) mod echo;
+pub(crate) mod ethtool;
 pub(crate) mod netlink;
 pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod probe;
+pub(crate) mod sockets;
 pub(crate) mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;

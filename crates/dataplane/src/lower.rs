@@ -252,17 +252,8 @@ pub(crate) const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
 
 /// Adds ports to a list like "80,1000-1010", in the form in which the kernel prints it.
 fn merge_ports(text: &str, ports: &BTreeSet<u16>) -> String {
-    let mut all = ports.clone();
-    for part in text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
-            all.extend(first..=last);
-        }
-    }
+    let mut all = parse_ports(text);
+    all.extend(ports);
     let mut runs: Vec<(u16, u16)> = Vec::new();
     for port in all {
         match runs.last_mut() {
@@ -278,6 +269,22 @@ fn merge_ports(text: &str, ports: &BTreeSet<u16>) -> String {
         }
     };
     runs.iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+/// Reads a list like "80,1000-1010".
+pub(crate) fn parse_ports(text: &str) -> BTreeSet<u16> {
+    let mut all = BTreeSet::new();
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) {
+            all.extend(first..=last);
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub enum ProblemCode {
     Tool,
     /// Another firewall drops what has to be forwarded or received.
     ForeignFirewall,
+    /// A process of the node has bound a port that is netd's.
+    PortTaken,
     /// No interface has the node's underlay address, or it cannot carry the tunnel.
     Underlay,
     /// A task's namespace does not exist, or is none.
@@ -74,6 +76,7 @@ impl ProblemCode {
             Self::Feature => "feature",
             Self::Tool => "tool",
             Self::ForeignFirewall => "foreign-firewall",
+            Self::PortTaken => "port-taken",
             Self::Underlay => "underlay",
             Self::Namespace => "namespace",
             Self::SocketHooks => "socket-hooks",

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::apply::Outcome;
 use crate::desired::Desired;
+use crate::doctor::Subject;
 use crate::handle::Dataplane;
 use crate::kernel::{bpf, probe};
 use crate::lower::{self, Facts, Underlay, carrier};
+use crate::ports;
 use crate::problem::Problem;
 use crate::watch::link_name;
 use crate::world::{Program, SocketHook};
@@ -34,6 +37,8 @@ pub struct Status {
     pub flow_capacity: u32,
     /// Numbers of nodes in the tables; 0 is this node.
     pub vteps: BTreeMap<u32, IpAddr>,
+    /// What [`crate::examine`] looks at; its tables are empty here.
+    pub(crate) subject: Arc<Subject>,
     /// What keeps traffic from passing, and what the last state could not reach.
     pub problems: Vec<Problem>,
 }
@@ -63,6 +68,7 @@ impl Dataplane {
         let underlay = lower::underlay(desired, facts).ok();
         let vteps = self.maps.vteps.entries().unwrap_or_default().into_iter();
         let names = &self.names;
+        let subject = Subject::of(desired, facts, underlay.clone());
         self.status = Status {
             overlay_mtu: underlay.as_ref().map(lower::overlay_mtu),
             underlay,
@@ -84,12 +90,14 @@ impl Dataplane {
                 .filter(|(_, vtep)| !vtep.address.is_unspecified())
                 .map(|(number, vtep)| (number, vtep.address.into()))
                 .collect(),
+            subject: Arc::new(subject),
             problems: outcome
                 .problems
                 .iter()
                 .chain(&outcome.drawbacks)
                 .cloned()
                 .chain(probe::obstacles())
+                .chain(ports::taken(desired))
                 .collect(),
             ..Status::default()
         };

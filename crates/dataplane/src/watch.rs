@@ -148,3 +148,13 @@ pub(crate) fn link_name(ifindex: u32) -> Option<String> {
     );
     rustix::net::netdevice::index_to_name(socket.ok()?, ifindex).ok()
 }
+
+/// Number of an interface of the node.
+pub(crate) fn link_index(name: &str) -> Option<u32> {
+    let socket = rustix::net::socket(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        None,
+    );
+    rustix::net::netdevice::name_to_index(socket.ok()?, name).ok()
+}

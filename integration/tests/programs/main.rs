@@ -12,6 +12,7 @@
 mod compare;
 mod connection;
 mod dice;
+mod explainer;
 mod headers;
 mod oracle;
 mod samples;

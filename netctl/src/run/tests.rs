@@ -1,7 +1,7 @@
 use super::*;
 use std::path::{Path, PathBuf};
 
-use api::{DropCount, Endpoint, Flow, Network, NetworkDetail, Port, Status, Vip};
+use api::{DropCount, Endpoint, Finding, Flow, Network, NetworkDetail, Port, Status, Vip};
 use clap::Parser;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -21,6 +21,7 @@ async fn every_noun_has_its_list() {
         ("flow ls", "NETWORK   PROTOCOL"),
         ("drop ls", "REASON       COUNT"),
         ("status", "Node:"),
+        ("doctor", "CHECK   ABOUT"),
     ];
     for (line, start) in cases {
         let text = netd.ask(line).await.unwrap();
@@ -196,6 +197,7 @@ fn body(path: &str) -> Option<String> {
         api::path::VIPS => json(&[Vip::example()]),
         api::path::PORTS => json(&[Port::example()]),
         api::path::FLOWS => json(&[Flow::example()]),
+        api::path::DOCTOR => json(&[Finding::example()]),
         api::path::DROPS => json(&[DropCount::example(), never]),
         "/netd/v1/networks/app" => json(&NetworkDetail::example()),
         "/netd/v1/endpoints/web-1" => json(&Endpoint::example()),

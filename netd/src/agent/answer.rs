@@ -49,6 +49,9 @@ pub(super) fn answer(
                 Ok::<_, dataplane::ReadError>(attached(dataplane.status(), topology)),
             );
         }
+        Question::Trace(place, packet, to) => send(to, dataplane.trace(&place, packet)),
+        // The agent itself has answered it: there is something to be said without a data plane.
+        Question::Subject(_) => {}
     }
 }
 
@@ -61,6 +64,8 @@ fn refuse(question: Question) {
         Question::Drops(to) => drop(to.send(Err(why()))),
         Question::Loads(to) => drop(to.send(Err(why()))),
         Question::Attached(to) => drop(to.send(Err(why()))),
+        Question::Subject(to) => drop(to.send(Err(why()))),
+        Question::Trace(_, _, to) => drop(to.send(Err(why()))),
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+pub(crate) use dataplane::trace::Place as TracePlace;
+use dataplane::trace::{Packet, Path};
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks the agent. Cheap to clone.
@@ -36,6 +38,10 @@ pub(crate) enum Question {
     Loads(Answer<BTreeMap<u32, Load>>),
     /// What the data plane has made for tasks and attached to interfaces.
     Attached(Answer<Attached>),
+    /// What `doctor` looks at.
+    Subject(Answer<dataplane::Subject>),
+    /// What would become of a packet.
+    Trace(TracePlace, Packet, Answer<Path>),
 }
 
 /// Where one answer goes.
@@ -71,6 +77,20 @@ impl Live {
     /// What the data plane has made for tasks and attached to interfaces.
     pub(crate) async fn attached(&self) -> Result<Attached, Unanswered> {
         self.ask(Question::Attached).await
+    }
+
+    /// What `doctor` looks at.
+    pub(crate) async fn subject(&self) -> Result<dataplane::Subject, Unanswered> {
+        self.ask(Question::Subject).await
+    }
+
+    /// What would become of a packet on this node.
+    pub(crate) async fn trace(
+        &self,
+        place: TracePlace,
+        packet: Packet,
+    ) -> Result<Path, Unanswered> {
+        self.ask(|to| Question::Trace(place, packet, to)).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, Unanswered> {

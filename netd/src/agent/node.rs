@@ -153,6 +153,15 @@ impl NodeAgent {
 
     /// Answers a question.
     pub(super) fn answer(&mut self, question: Question) {
+        if let Question::Subject(to) = question {
+            let bpffs = self.config.bpffs.clone();
+            let subject = match &self.dataplane {
+                Some(dataplane) => dataplane.subject(bpffs),
+                None => dataplane::Subject::bare(bpffs),
+            };
+            // Whoever has stopped waiting misses nothing.
+            return drop(to.send(Ok(subject)));
+        }
         answer::answer(self.dataplane.as_mut(), self.current.as_deref(), question);
     }
 

@@ -34,6 +34,9 @@ pub(super) enum Refusal {
     /// The kernel was asked, in vain.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
+    /// The question makes no sense, or not here.
+    #[error("{0}")]
+    Unusable(String),
     /// The API has no such path.
     #[error("page not found")]
     NoPage,
@@ -46,7 +49,7 @@ impl Refusal {
     const fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } | Self::NoPage => StatusCode::NOT_FOUND,
-            Self::Ambiguous { .. } => StatusCode::BAD_REQUEST,
+            Self::Ambiguous { .. } | Self::Unusable(_) => StatusCode::BAD_REQUEST,
             Self::NoTopology(_) | Self::Unanswered(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
         }

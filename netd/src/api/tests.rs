@@ -326,3 +326,97 @@ async fn the_socket_goes_when_the_server_is_stopped() {
         Err(ClientError::SocketMissing { .. })
     ));
 }
+
+#[tokio::test]
+async fn doctor_tells_what_netd_knows_and_what_it_finds() {
+    let node = Node::start(Kernel::Silent);
+    let findings = node.client.doctor().await.unwrap();
+    let known = &findings[0];
+    assert_eq!(
+        (known.id.as_str(), known.name.as_str(), known.verdict),
+        ("1", "forward-policy", api::Verdict::Fail)
+    );
+    let missing = findings.iter().find(|it| it.name == "bpf-file-system");
+    assert_eq!(missing.unwrap().verdict, api::Verdict::Fail);
+    node.change(|state| state.problems.clear());
+    let findings = node.client.doctor().await.unwrap();
+    assert_eq!(
+        (findings[0].name.as_str(), findings[0].verdict),
+        ("netd", api::Verdict::Ok)
+    );
+}
+
+fn ask(source: &str, destination: &str) -> api::TraceQuestion {
+    api::TraceQuestion {
+        source: source.to_owned(),
+        destination: destination.to_owned(),
+        ..api::TraceQuestion::default()
+    }
+}
+
+#[tokio::test]
+async fn a_trace_goes_on_at_the_next_node() {
+    let node = Node::start(Kernel::Answers);
+    let trace = node.client.trace(&ask("web-1", "web:80")).await.unwrap();
+    assert_eq!(trace.id, "tcp 10.0.1.11:40000 -> 10.0.1.2:80");
+    let [here, there] = &trace.hops[..] else {
+        panic!("{trace:?}")
+    };
+    assert_eq!((here.node.as_str(), here.verified), ("n1", true));
+    assert_eq!((there.node.as_str(), there.verified), ("n2", false));
+    assert!(there.message.contains("web-2"), "{there:?}");
+    let next = trace.next.unwrap();
+    assert_eq!(next.question.from, "192.0.2.11");
+    assert_eq!(next.question.destination, "10.0.1.12:8080");
+    let there = node.client.trace(&next.question).await.unwrap();
+    assert_eq!(
+        there.hops[0].packet,
+        "tcp 10.0.1.11:40000 -> 10.0.1.12:8080"
+    );
+}
+
+#[tokio::test]
+async fn a_trace_begins_where_its_source_is() {
+    let node = Node::start(Kernel::Answers);
+    let elsewhere = node.client.trace(&ask("web-2", "web:80")).await.unwrap();
+    assert!(elsewhere.hops.is_empty());
+    assert_eq!(elsewhere.next.unwrap().node, "n2");
+    let outside = ask("198.18.1.100", "192.0.2.12:8080");
+    let elsewhere = node.client.trace(&outside).await.unwrap();
+    assert_eq!(elsewhere.next.unwrap().node, "n2");
+    let here = node.client.trace(&ask("198.18.1.100", "web:8080")).await;
+    assert_eq!(
+        here.unwrap().id,
+        "tcp 198.18.1.100:40000 -> 192.0.2.11:8080"
+    );
+    let by_gateway = node.client.trace(&ask("web-1", "n2:8080")).await.unwrap();
+    assert!(by_gateway.id.starts_with("tcp 172.30.0."), "{by_gateway:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_traced_is_refused_with_the_reason() {
+    let node = Node::start(Kernel::Answers);
+    for (source, destination, reason) in [
+        ("nobody", "web:80", "source nobody not found"),
+        ("web-1", "mail:25", "destination mail not found"),
+        (
+            "web-1",
+            "web",
+            "destination web: a name or an address and a port",
+        ),
+        ("web-1", "fd00:1::2:80", "destination fd00:1::2:80: a name"),
+        ("db-1", "198.18.1.1:80", "db-1 has no route to 198.18.1.1"),
+        (
+            "198.18.1.100",
+            "[fd18::1]:80",
+            "198.18.1.100 and fd18::1 are of two families",
+        ),
+    ] {
+        let refusal = node.client.trace(&ask(source, destination)).await;
+        let text = refusal.unwrap_err().to_string();
+        assert!(text.starts_with(reason), "{text}");
+    }
+    let mut udp = ask("web-1", "web:80");
+    udp.protocol = "sctp".to_owned();
+    assert!(node.client.trace(&udp).await.is_err());
+}

@@ -12,5 +12,5 @@ pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use flows::{now_ns, origin};
 pub(crate) use object::{Maps, Programs, Samples, load};
-pub(crate) use pins::{PinError, PinnedLink, Pins, mount_bpffs};
+pub(crate) use pins::{PinError, PinnedLink, Pins, is_mounted, mount_bpffs};
 pub(crate) use table::TableError;

@@ -1,5 +1,7 @@
 //! Our nftables table, and what other tables drop, by nft(8) in its JSON form.
 
+mod foreign;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
@@ -7,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
+pub(crate) use self::foreign::{Fate, Packet, fate};
 use crate::world::Firewall;
 
 /// nft(8) cannot be run, or refuses; the ruleset is as it was.

@@ -46,6 +46,13 @@ pub(crate) fn obstacles() -> Vec<Problem> {
             "nft(8), to masquerade what tasks send out",
         )),
     }
+    problems.extend(old_iptables());
+    problems
+}
+
+/// What chains of the old iptables drop, where it is in use.
+pub(crate) fn old_iptables() -> Vec<Problem> {
+    let mut problems = Vec::new();
     for (names, tool) in [
         ("/proc/net/ip_tables_names", "iptables-legacy"),
         ("/proc/net/ip6_tables_names", "ip6tables-legacy"),
@@ -57,6 +64,12 @@ pub(crate) fn obstacles() -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// The kernel's release, as uname(1) has it.
+pub(crate) fn release() -> String {
+    let uname = rustix::system::uname();
+    uname.release().to_string_lossy().into_owned()
 }
 
 fn privileges(problems: &mut Vec<Problem>) {
@@ -77,8 +90,7 @@ fn privileges(problems: &mut Vec<Problem>) {
 }
 
 fn kernel(problems: &mut Vec<Problem>) {
-    let uname = rustix::system::uname();
-    let release = uname.release().to_string_lossy().into_owned();
+    let release = release();
     if parse_release(&release).is_some_and(|version| version < KERNEL) {
         problems.push(Problem::new(
             ProblemCode::Kernel,

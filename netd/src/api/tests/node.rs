@@ -176,8 +176,32 @@ async fn answer(
             Question::Loads(to) => {
                 drop(to.send(works.then(|| loads(&topology)).ok_or_else(silent)))
             }
+            Question::Trace(_, packet, to) => drop(to.send(Ok(path(packet)))),
+            Question::Subject(to) => {
+                drop(to.send(Ok(dataplane::Subject::bare("/nowhere".into()))));
+            }
             Question::Attached(to) => drop(to.send(works.then(attached).ok_or_else(silent))),
         }
+    }
+}
+
+/// Every packet goes to `web-2` on the other node.
+fn path(packet: dataplane::trace::Packet) -> dataplane::trace::Path {
+    dataplane::trace::Path {
+        program: "from_task",
+        steps: Vec::new(),
+        outcome: dataplane::trace::Outcome::Node {
+            to: ip("192.0.2.12"),
+            net: dataplane::NetId(4097),
+            backend: 0,
+            native: false,
+        },
+        packet: dataplane::trace::Packet {
+            destination: place("10.0.1.12:8080"),
+            ..packet
+        },
+        backend: 7,
+        opens: true,
     }
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn mount_bpffs(path: &Path) -> Result<(), PinError> {
     .map_err(|errno| PinError::new("mount a BPF file system at", path, errno))
 }
 
+/// Whether a BPF file system is mounted at `path`.
+pub(crate) fn is_mounted(path: &Path) -> bool {
+    is_bpffs(path).unwrap_or(false)
+}
+
 fn is_bpffs(path: &Path) -> Result<bool, PinError> {
     let filesystem = statfs(path).map_err(|errno| PinError::new("inspect", path, errno))?;
     Ok(filesystem.f_type == BPF_FS)

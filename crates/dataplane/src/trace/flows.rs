@@ -1,0 +1,199 @@
+//! Flows that a packet belongs to.
+
+use std::net::{IpAddr, SocketAddr};
+
+use abi::{
+    Address, Delivery, DropReason, Flow, FlowKey, FlowState, NetId, Seen, Side, delivery, tcp,
+};
+
+use super::{Outcome, Stop, Walk, network};
+
+impl Walk<'_> {
+    /// The flow of the client's packet, if the tables hold one that it goes on with.
+    pub(super) fn forward(&mut self, net: NetId) -> Option<Flow> {
+        let mut key = self.key(net, self.destination(), Side::Forward);
+        let shown = format!(
+            "{} -> {} in {}",
+            self.path.packet.source,
+            self.path.packet.destination,
+            network(net)
+        );
+        let found = self.forward_of(&mut key);
+        let words = match &found {
+            Some(flow) => format!(
+                "goes on to backend {} at {}",
+                flow.backend,
+                SocketAddr::new(flow.peer.into(), flow.peer_port)
+            ),
+            None => "none: the packet opens one".to_owned(),
+        };
+        self.note("flows", shown, words);
+        found
+    }
+
+    fn forward_of(&self, key: &mut FlowKey) -> Option<Flow> {
+        let forward = self.tables.flow(*key)?;
+        let mut owner = forward;
+        if forward.delivery.kind != delivery::MESH {
+            *key = twin(key, &forward);
+            owner = self.tables.flow(*key)?;
+            if !self.is_for(&owner) {
+                return None;
+            }
+        }
+        let backend = owner.backend;
+        self.takes(&owner).then_some(Flow { backend, ..forward })
+    }
+
+    /// The client of the flow of which this packet, from `server`, is a reply; the packet is
+    /// translated.
+    pub(super) fn reply(&mut self, net: NetId, server: Address) -> Result<Option<Address>, Stop> {
+        Ok(self.reply_flow(net, server).map(|flow| flow.client))
+    }
+
+    /// The flow of which this packet, from `server`, is a reply; the packet is translated.
+    pub(super) fn reply_flow(&mut self, net: NetId, server: Address) -> Option<Flow> {
+        let packet = self.path.packet;
+        let key = FlowKey {
+            net,
+            client: self.destination(),
+            server,
+            client_port: packet.destination.port(),
+            server_port: packet.source.port(),
+            protocol: packet.protocol,
+            side: Side::Reverse as u8,
+            reserved: 0,
+        };
+        let flow = self.tables.flow(key).filter(|flow| self.is_alive(flow))?;
+        let shown = format!(
+            "{} -> {} in {}",
+            packet.source,
+            packet.destination,
+            network(net)
+        );
+        let frontend = SocketAddr::new(flow.peer.into(), flow.peer_port);
+        self.note(
+            "flows",
+            shown,
+            format!("a reply of a flow to {frontend}, which becomes its source"),
+        );
+        self.path.packet.source = frontend;
+        if flow.client != key.client {
+            self.path.packet.destination = SocketAddr::new(flow.client.into(), flow.client_port);
+        }
+        self.path.backend = flow.backend;
+        Some(flow)
+    }
+
+    /// A direct connection pushes away a translated flow that looks like it, unless that is alive.
+    pub(super) fn make_way(&mut self, net: NetId) -> Result<(), Stop> {
+        let key = self.key(net, self.destination(), Side::Reverse);
+        let Some(flow) = self.tables.flow(key) else {
+            return Ok(());
+        };
+        if Seen(flow.seen).state() == FlowState::Opening || !self.takes(&flow) {
+            return Ok(());
+        }
+        let shown = format!(
+            "{} -> {}",
+            self.path.packet.source, self.path.packet.destination
+        );
+        self.note(
+            "flows",
+            shown,
+            "a live flow through a VIP looks the same to the task",
+        );
+        Err(DropReason::Collision.into())
+    }
+
+    /// Whether a new flow of `client` to a backend is the only one that looks so.
+    pub(super) fn is_free(&self, net: NetId, client: Address, backend: SocketAddr) -> bool {
+        let key = FlowKey {
+            client,
+            server_port: backend.port(),
+            ..self.key(net, backend.ip().into(), Side::Reverse)
+        };
+        self.tables
+            .flow(key)
+            .is_none_or(|flow| self.is_for(&flow) || !self.takes(&flow))
+    }
+
+    /// The flow at the backend's node that the packet goes on with.
+    pub(super) fn arrived(&self, net: NetId, backend: SocketAddr) -> Option<Flow> {
+        let key = FlowKey {
+            server_port: backend.port(),
+            ..self.key(net, backend.ip().into(), Side::Reverse)
+        };
+        let flow = self.tables.flow(key)?;
+        (self.takes(&flow) && self.is_for(&flow)).then_some(flow)
+    }
+
+    /// To where a flow says.
+    pub(super) fn hand_on(
+        &mut self,
+        net: NetId,
+        there: &Delivery,
+        backend: u32,
+    ) -> Result<Outcome, Stop> {
+        match there.kind {
+            delivery::TASK => Ok(Outcome::Task(there.target)),
+            delivery::TUNNEL => self.carry(net, there.target, 0),
+            delivery::MESH => self.carry(net, there.target, backend),
+            delivery::UPLINK => Ok(Outcome::Uplink(there.target)),
+            delivery::ENDPOINT => Err(DropReason::NoEndpoint.into()),
+            _ => Err(Stop::Unknown("a flow that is sent on in an unknown way")),
+        }
+    }
+
+    /// Translates the packet of a client.
+    pub(super) fn translate(&mut self, flow: &Flow) {
+        self.path.packet.destination = SocketAddr::new(flow.peer.into(), flow.peer_port);
+        if flow.client != self.source() {
+            self.path.packet.source = SocketAddr::new(flow.client.into(), flow.client_port);
+        }
+    }
+
+    fn key(&self, net: NetId, server: Address, side: Side) -> FlowKey {
+        let packet = self.path.packet;
+        FlowKey {
+            net,
+            client: self.source(),
+            server,
+            client_port: packet.source.port(),
+            server_port: packet.destination.port(),
+            protocol: packet.protocol,
+            side: side as u8,
+            reserved: 0,
+        }
+    }
+
+    fn is_alive(&self, flow: &Flow) -> bool {
+        let now = self.tables.now_ns();
+        !Seen(flow.seen).is_expired(self.path.packet.protocol, flow.last_ns, now)
+    }
+
+    /// Whether the flow still counts for a packet that may begin a connection.
+    fn takes(&self, flow: &Flow) -> bool {
+        let protocol = self.path.packet.protocol;
+        self.is_alive(flow) && !Seen(flow.seen).is_reopened_by(protocol, tcp::SYN)
+    }
+
+    fn is_for(&self, flow: &Flow) -> bool {
+        let frontend = self.path.packet.destination;
+        (IpAddr::from(flow.peer), flow.peer_port) == (frontend.ip(), frontend.port())
+    }
+}
+
+/// The key of a flow's other entry.
+const fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
+    FlowKey {
+        net: key.net,
+        client: flow.client,
+        server: flow.peer,
+        client_port: flow.client_port,
+        server_port: flow.peer_port,
+        protocol: key.protocol,
+        side: key.side ^ 1,
+        reserved: 0,
+    }
+}

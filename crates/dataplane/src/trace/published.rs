@@ -1,0 +1,188 @@
+//! Published ports and the mesh.
+
+use std::net::{IpAddr, SocketAddr};
+
+use abi::{
+    Address, DropReason, EndpointKey, Flow, Iface, NetId, PublishedKey, Service, delivery, protocol,
+};
+
+use super::balance::describe;
+use super::{Outcome, Stop, Walk};
+
+impl Walk<'_> {
+    pub(super) fn outside_sends(&mut self, ifindex: u32) -> Result<Outcome, Stop> {
+        let packet = self.path.packet;
+        let settings = self.tables.settings().unwrap_or_default();
+        let is_tunnel = packet.protocol == protocol::UDP
+            && packet.destination.port() == settings.data_path_port;
+        if settings.ingress_net == NetId(0) || is_tunnel {
+            self.note(
+                "settings",
+                "",
+                "no port is published, or it is the tunnel's own",
+            );
+            return Ok(Outcome::Stack);
+        }
+        self.enter(ifindex, settings.ingress_net, true)
+    }
+
+    /// By a gateway attachment: a reply of a published port, or to the outside.
+    pub(super) fn gateway_sends(&mut self, ifindex: u32, iface: &Iface) -> Result<Outcome, Stop> {
+        let settings = self.settings()?;
+        let packet = self.path.packet;
+        let ingress = if self.source().is_v4() {
+            iface.ingress_v4
+        } else {
+            iface.ingress_v6
+        };
+        let is_ingress = self.source() == ingress;
+        if !is_ingress && ![iface.v4, iface.v6].contains(&self.source()) {
+            return Err(DropReason::SpoofedSource.into());
+        }
+        let is_unbound = packet.protocol == protocol::UDP && !ingress.is_unspecified();
+        if is_ingress || is_unbound {
+            let net = settings.ingress_net;
+            if let Some(flow) = self.reply_flow(net, ingress) {
+                return self.hand_on(net, &flow.delivery, flow.backend);
+            }
+        }
+        if is_ingress {
+            self.note(
+                "flows",
+                packet.source.to_string(),
+                "no flow: only replies may leave from there",
+            );
+            return Err(DropReason::NoFlow.into());
+        }
+        let destination = self.destination();
+        let is_node =
+            self.tables.node_number(destination).is_some() || self.node(0) == Some(destination);
+        if packet.protocol == protocol::UDP
+            && packet.destination.port() == settings.data_path_port
+            && is_node
+        {
+            return Err(DropReason::VxlanFromTask.into());
+        }
+        let key = EndpointKey {
+            net: NetId::GATEWAY,
+            address: destination,
+        };
+        if self.tables.endpoint(key.net, key.address).is_some() {
+            self.endpoint(key.net, key.address);
+            return Err(DropReason::CrossNetwork.into());
+        }
+        self.enter(ifindex, settings.ingress_net, false)
+    }
+
+    /// To a published port of this node, perhaps.
+    fn enter(&mut self, ifindex: u32, net: NetId, is_outside: bool) -> Result<Outcome, Stop> {
+        let Some(service) = self.published() else {
+            return Ok(Outcome::Stack);
+        };
+        let flow = match self.forward(net) {
+            Some(flow) => flow,
+            None => {
+                let destination = self.destination();
+                let is_own = self.tables.is_own(destination);
+                let shown = if is_own {
+                    "this node's"
+                } else {
+                    "not this node's"
+                };
+                let key = IpAddr::from(destination).to_string();
+                self.note("addresses", key, shown);
+                if !is_own {
+                    return Ok(Outcome::Stack);
+                }
+                let source = self.source();
+                if source.is_martian() || (is_outside && self.tables.is_own(source)) {
+                    return Err(DropReason::Martian.into());
+                }
+                self.open_published(&service, net, ifindex)
+                    .map_err(Stop::told)?
+            }
+        };
+        self.path.backend = flow.backend;
+        if flow.delivery.kind != delivery::MESH {
+            self.translate(&flow);
+        }
+        self.hand_on(net, &flow.delivery, flow.backend)
+    }
+
+    fn open_published(
+        &mut self,
+        service: &Service,
+        net: NetId,
+        ifindex: u32,
+    ) -> Result<Flow, Stop> {
+        if service.pick_length != 0 {
+            self.settings()?;
+        }
+        let mut flow = self.open(service, net, ifindex)?;
+        if flow.delivery.kind == delivery::TUNNEL {
+            flow.delivery.kind = delivery::MESH;
+        }
+        Ok(flow)
+    }
+
+    fn published(&mut self) -> Option<Service> {
+        let packet = self.path.packet;
+        let own = self.destination();
+        let any = if own.is_v4() {
+            Address::ANY_V4
+        } else {
+            Address::UNSPECIFIED
+        };
+        let key = PublishedKey {
+            address: any,
+            port: packet.destination.port(),
+            protocol: packet.protocol,
+            reserved: 0,
+        };
+        let found = self.tables.published(key);
+        let words = match &found {
+            Some(service) => describe(service),
+            None => "not published".to_owned(),
+        };
+        self.note("published", format!("port {}", key.port), words);
+        found
+    }
+
+    /// A frame of the mesh, at the backend's node.
+    pub(super) fn arrive(&mut self, net: NetId, from: IpAddr, id: u32) -> Result<Outcome, Stop> {
+        if self.tables.node_number(from.into()).is_none() {
+            self.note("vteps", from.to_string(), "no node has it");
+            return Err(DropReason::UnknownVtep.into());
+        }
+        let Some(backend) = self.tables.backend(id) else {
+            self.note("backends", format!("{id:08x}"), "gone");
+            return Err(DropReason::UnknownBackend.into());
+        };
+        let port = match backend.port {
+            0 => self.path.packet.destination.port(),
+            port => port,
+        };
+        let place = SocketAddr::new(backend.address.into(), port);
+        self.note("backends", format!("{id:08x}"), place.to_string());
+        if backend.vtep != 0 || backend.net != net {
+            return Err(DropReason::NotLocal.into());
+        }
+        if backend.address.is_v4() != self.destination().is_v4() {
+            return Err(DropReason::BadMesh.into());
+        }
+        self.path.backend = id;
+        if self.arrived(net, place).is_none() {
+            if !self.is_free(net, self.source(), place) {
+                return Err(Stop::from(DropReason::Collision).told());
+            }
+            self.path.opens = true;
+        }
+        self.path.packet.destination = place;
+        let task = self.endpoint(net, backend.address);
+        let task = task.ok_or(DropReason::UnknownBackend)?;
+        if task.vtep != 0 {
+            return Err(DropReason::NotLocal.into());
+        }
+        self.deliver(net, &task)
+    }
+}
