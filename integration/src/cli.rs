@@ -29,6 +29,9 @@ enum Command {
     Kill(lab::Node),
     /// Start a node's netd again and wait until it is ready.
     Start(lab::Node),
+    /// Let faults happen on the wire: loss=10% delay=20ms reorder=5% duplicate=1%, down, partition,
+    /// or clear.
+    Fault(lab::Faults),
     /// Show a newcomer what netd does: three nodes, real servers and clients; checks every answer.
     Demo,
     /// Be a task's server: HTTP and UDP, answers who it is and whom it sees.
@@ -42,6 +45,9 @@ enum Command {
     /// Be a benchmark's server.
     #[command(hide = true)]
     BenchRespond,
+    /// Have the faults of a lab's wire in one's hands.
+    #[command(hide = true)]
+    FaultKeeper(lab::Name),
     /// Take a lab down as soon as standard input is closed.
     #[command(hide = true)]
     Janitor(lab::Name),
@@ -55,6 +61,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Command::Ls => lab::list(),
         Command::Kill(node) => lab::kill(&node),
         Command::Start(node) => lab::start(&node),
+        Command::Fault(faults) => lab::fault(&faults),
+        Command::FaultKeeper(lab) => integration::lab::fault::keep(&lab.name),
         Command::Demo => crate::demo::run(),
         Command::Serve(serve) => load::serve(serve),
         Command::Load(load) => load::load(&load),

@@ -8,6 +8,7 @@
 pub mod demo;
 mod document;
 mod down;
+pub mod fault;
 mod janitor;
 mod node;
 mod record;

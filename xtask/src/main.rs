@@ -61,7 +61,7 @@ enum Task {
     /// Starts three nodes as network namespaces, serves real clients on them, shows what happened,
     /// and cleans up (as root).
     Demo(Passed),
-    /// Laboratories: up, down, ls, kill, start (as root).
+    /// Laboratories: up, down, ls, kill, start, fault (as root).
     ///
     /// `lab up --name q --nodes 3 --demo` starts nodes as network namespaces q-n1, q-n2, q-n3 and a
     /// client q-client on one underlay, prints one JSON document about them, and leaves them

@@ -1,6 +1,7 @@
-//! The object of the kernel programs: `target/ebpf/netd.bpf.o`, built once per change of its
-//! sources. A stamp beside it says from what it was made; a file system's times are not asked, so
-//! that switching branches back and forth costs nothing.
+//! The objects of the kernel programs, `target/ebpf/netd.bpf.o` and, for laboratories only,
+//! `target/ebpf/fault.bpf.o`: built once per change of their sources. A stamp beside them says from
+//! what they were made; a file system's times are not asked, so that switching branches back and
+//! forth costs nothing.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -23,8 +24,10 @@ const SOURCES: &[&str] = &["ebpf", "crates/abi"];
 pub(crate) fn ensure(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     let stamp = stamp(workspace, toolchain.identity())?;
     let object = path(workspace);
+    let faults = object.with_file_name("fault.bpf.o");
     let stamp_file = object.with_extension("stamp");
-    if object.is_file() && fs::read_to_string(&stamp_file).is_ok_and(|there| there == stamp) {
+    let there = object.is_file() && faults.is_file();
+    if there && fs::read_to_string(&stamp_file).is_ok_and(|there| there == stamp) {
         return Ok(());
     }
     say("build: kernel programs");
@@ -33,6 +36,10 @@ pub(crate) fn ensure(workspace: &Workspace, toolchain: &Toolchain) -> Result<()>
     install(
         &ebpf.join("target/bpfel-unknown-none/release/netd"),
         &object,
+    )?;
+    install(
+        &ebpf.join("target/bpfel-unknown-none/release/fault"),
+        &faults,
     )?;
     fs::write(&stamp_file, stamp).with_context(|| format!("write {}", stamp_file.display()))
 }

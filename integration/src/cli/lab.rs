@@ -5,6 +5,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use integration::lab::fault::Fault;
 use integration::lab::{Family, Lab, Spec, demo, names};
 
 #[derive(Debug, Args)]
@@ -46,6 +47,24 @@ pub(crate) struct Up {
     /// Family of the nodes' VTEP addresses: 4 or 6.
     #[arg(long, default_value = "4", value_parser = ["4", "6"])]
     vtep: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Faults {
+    /// The lab's name.
+    #[arg(long)]
+    name: String,
+    /// Whose frames: a node, `client`; everybody's if not given.
+    #[arg(long, value_name = "MEMBER")]
+    from: Option<String>,
+    /// Frames for whom; for everybody if not given.
+    #[arg(long, value_name = "MEMBER")]
+    to: Option<String>,
+    /// loss=N%, delay=Nms, reorder=N%, duplicate=N% in any combination; or `down` (the cable of
+    /// --from), `partition` (nothing passes between --from and --to, either way), or `clear`
+    /// (everything is whole again, also cables).
+    #[arg(required = true, value_name = "FAULT")]
+    faults: Vec<String>,
 }
 
 fn node_arg(text: &str) -> Result<(String, String)> {
@@ -96,6 +115,31 @@ pub(crate) fn list() -> Result<()> {
         writeln!(out, "{name:<20}  {nodes:>5}  {running:>7}  {tasks:>5}")?;
     }
     Ok(())
+}
+
+pub(crate) fn fault(arguments: &Faults) -> Result<()> {
+    let lab = Lab::open(&arguments.name)?;
+    let (from, to) = (arguments.from.as_deref(), arguments.to.as_deref());
+    match arguments
+        .faults
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()[..]
+    {
+        ["clear"] => lab.clear_faults(),
+        ["partition"] => lab.partition(from, to),
+        ["down"] => match (from, to) {
+            (Some(member), None) => lab.set_link(member, false),
+            _ => bail!("whose cable? say it with --from alone"),
+        },
+        _ => {
+            let mut fault = Fault::default();
+            for word in &arguments.faults {
+                fault.add(word)?;
+            }
+            lab.fault(from, to, fault)
+        }
+    }
 }
 
 pub(crate) fn kill(node: &Node) -> Result<()> {

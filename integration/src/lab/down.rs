@@ -34,6 +34,7 @@ pub fn down(name: &str) -> Result<()> {
     for node in &started {
         attempt(lab.clean(node).with_context(|| format!("clean up {node}")));
     }
+    attempt(netns::delete(&lab.namespace("hold")));
     for namespace in &lab.record.namespaces {
         attempt(netns::delete(namespace));
     }

@@ -91,9 +91,8 @@ fn question(packet: &Packet, lane: Lane, world: &World) -> Option<(Entry, trace:
     let fits = packet.frame.len() <= usize::from(world.contents.settings.overlay_mtu);
     // Whose tunnel it is the carrier knows.
     let port = world.contents.settings.data_path_port;
-    let is_tunnel = lane == Lane::Uplink
-        && header.protocol == protocol::UDP
-        && header.destination_port == port;
+    let is_tunnel =
+        lane == Lane::Uplink && header.protocol == protocol::UDP && header.destination_port == port;
     if !opens || !fits || is_tunnel || header.fragment != Fragment::Whole {
         return None;
     }
