@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// `flow_capacity`: entries of the flow table, two for each translated flow, 1,024 to
     /// 16,777,216. A table that exists keeps its size. Default: the data plane's.
     pub(crate) flow_capacity: Option<u32>,
+    /// `replace_layout`: `true` replaces a running data plane whose tables have another layout by an
+    /// empty one, and loses its connections; `false` refuses. Default: `false`.
+    pub(crate) replace_layout: bool,
     /// `audit_interval`: after how many seconds at most the kernel is compared with what it should
     /// hold, 1 to 86,400. Default: 30.
     pub(crate) audit_interval: Duration,
@@ -125,6 +128,7 @@ impl Given {
             .map(|name| name.to_string());
         let logging = self.logging();
         let flow_capacity = self.number("flow_capacity", FLOW_CAPACITY);
+        let replace_layout = self.truth("replace_layout");
         let audit_interval = self.number("audit_interval", AUDIT_INTERVAL);
         let audit_interval = audit_interval.unwrap_or(DEFAULT_AUDIT_INTERVAL);
         let path = |key, default: String| PathBuf::from(self.text(key).unwrap_or(default));
@@ -143,6 +147,7 @@ impl Given {
                 state_dir,
                 bpffs,
                 flow_capacity,
+                replace_layout,
                 audit_interval: Duration::from_secs(audit_interval.into()),
                 logging,
             }),
@@ -225,6 +230,17 @@ impl Given {
             self.wrong(key, format!("a number from {least} to {most} is needed"));
         }
         number
+    }
+
+    fn truth(&mut self, key: &'static str) -> bool {
+        match self.text(key).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                self.wrong(key, "`true` or `false` is needed");
+                false
+            }
+        }
     }
 
     fn logging(&mut self) -> Logging {

@@ -9,7 +9,7 @@ use abi::hash::murmur3_32;
 
 use crate::apply::{Executor, Outcome};
 use crate::desired::Desired;
-use crate::kernel::bpf::{self, Maps, Pins, Programs, Samples};
+use crate::kernel::bpf::{self, LoadError, Loading, Maps, Pins, Programs, Samples, TableError};
 use crate::kernel::cookie;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
@@ -49,6 +49,9 @@ pub struct Settings {
     /// Entries of the flow table, two for each translated flow; `None` for the built-in size. A
     /// table that exists already keeps its size.
     pub flow_capacity: Option<u32>,
+    /// Whether a data plane of another layout gives way to a new one, and its flows are lost;
+    /// otherwise it runs on and [`Dataplane::open`] refuses.
+    pub replace_layout: bool,
 }
 
 /// The data plane cannot be opened, or not be listened to; whatever ran before still runs.
@@ -152,8 +155,21 @@ impl Dataplane {
         })?;
         let names = Names::new(&settings.instance);
         bpf::mount_bpffs(&settings.bpffs).map_err(refused)?;
-        let pins = Pins::create(names.pins(&settings.bpffs)).map_err(refused)?;
-        let (programs, maps, samples) = bpf::load(pins, settings.flow_capacity).map_err(refused)?;
+        let root = names.pins(&settings.bpffs);
+        let others = bpf::other_layouts(&root).map_err(refused)?;
+        if !others.is_empty() && !settings.replace_layout {
+            return Err(OpenError {
+                problems: vec![Problem::layout(&others)],
+            });
+        }
+        let pins = Pins::create(root).map_err(refused)?;
+        let loading = Loading {
+            flow_capacity: settings.flow_capacity,
+            replace_layout: settings.replace_layout,
+        };
+        let (programs, maps, samples) = bpf::load(pins, loading).map_err(|error| OpenError {
+            problems: vec![unloadable(&error)],
+        })?;
         let adopted = programs.adopt().map_err(refused)?;
         tracing::debug!(links = adopted.len(), "kernel programs loaded");
         let record = Record::open(&settings.state_dir)
@@ -392,6 +408,20 @@ impl Dataplane {
             }
         }
     }
+}
+
+fn unloadable(error: &LoadError) -> Problem {
+    if let LoadError::Table(TableError::Layout { .. }) = error {
+        let problem = Problem::from_error(ProblemCode::Layout, error);
+        return Problem {
+            message: format!(
+                "pinned by another build of this layout: {}",
+                problem.message
+            ),
+            ..Problem::layout(&[])
+        };
+    }
+    problem(error)
 }
 
 fn take_locks(settings: &Settings) -> Result<[Lock; 2], Problem> {

@@ -39,6 +39,8 @@ pub enum ProblemCode {
     Desired,
     /// The kernel refused a change, or to be observed.
     Refused,
+    /// What runs has tables of another layout, with its flows in them.
+    Layout,
     /// Another process drives the instance.
     Busy,
     /// What is recorded on disk cannot be read or written.
@@ -52,6 +54,18 @@ impl Problem {
             message,
             needed: needed.into(),
         }
+    }
+
+    /// What runs has one of these layouts, named as their pins are.
+    pub(crate) fn layout(others: &[String]) -> Self {
+        let message = format!(
+            "the data plane that runs has tables of layout {}, this netd knows layout v{}",
+            others.join(" and "),
+            abi::LAYOUT
+        );
+        let needed = "the netd that has made them; or --replace-layout, which starts with empty \
+                      tables and loses the connections in the old ones";
+        Self::new(ProblemCode::Layout, message, needed)
     }
 
     /// Describes an error with its causes.
@@ -82,6 +96,7 @@ impl ProblemCode {
             Self::SocketHooks => "socket-hooks",
             Self::Desired => "desired",
             Self::Refused => "refused",
+            Self::Layout => "layout",
             Self::Busy => "busy",
             Self::Record => "record",
         }

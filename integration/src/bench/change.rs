@@ -144,6 +144,7 @@ impl Room {
             bpffs: "/sys/fs/bpf".into(),
             state_dir: self.directory.clone(),
             flow_capacity: None,
+            replace_layout: false,
         }
     }
 

@@ -182,6 +182,7 @@ impl NodeAgent {
                 bpffs: self.config.bpffs.clone(),
                 state_dir: self.config.state_dir.clone(),
                 flow_capacity: self.config.flow_capacity,
+                replace_layout: self.config.replace_layout,
             };
             let opened = Dataplane::open(settings)
                 .await

@@ -62,6 +62,11 @@ struct Daemon {
     /// [default: 65536]
     #[arg(long, env = "NETD_FLOW_CAPACITY", value_name = "N")]
     flow_capacity: Option<String>,
+    /// Replace a running data plane whose tables have another layout by an empty one; its
+    /// connections are lost [default: false, which refuses]
+    #[arg(long, env = "NETD_REPLACE_LAYOUT", value_name = "BOOL", num_args = 0..=1,
+          require_equals = true, default_missing_value = "true")]
+    replace_layout: Option<String>,
     /// Compare the kernel with what it should hold at least this often, and repair it [default: 30]
     #[arg(long, env = "NETD_AUDIT_INTERVAL", value_name = "SECONDS")]
     audit_interval: Option<String>,
@@ -148,6 +153,7 @@ impl Daemon {
         let own = [
             ("socket", self.socket),
             ("flow_capacity", self.flow_capacity),
+            ("replace_layout", self.replace_layout),
             ("audit_interval", self.audit_interval),
             ("log", self.log),
             ("log_format", self.log_format),

@@ -56,6 +56,9 @@ pub(super) fn parse(file: &Path, text: &str) -> Given {
                 given.add(key, number.value.to_string(), by(number.line));
             }
         }
+        if let Field::Given(truth) = reader.boolean(root, "replace_layout") {
+            given.add("replace_layout", truth.value.to_string(), by(truth.line));
+        }
         given
     });
     given.errors = mistakes

@@ -27,6 +27,7 @@ fn settings(directory: &Path) -> Settings {
         bpffs: directory.join("bpf"),
         state_dir: directory.join("state"),
         flow_capacity: Some(1024),
+        replace_layout: false,
     }
 }
 

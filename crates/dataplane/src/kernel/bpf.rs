@@ -3,6 +3,7 @@
 mod cgroup;
 mod contents;
 mod flows;
+mod layout;
 mod object;
 mod pins;
 mod sys;
@@ -11,6 +12,7 @@ mod table;
 pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use flows::{now_ns, origin};
-pub(crate) use object::{Maps, Programs, Samples, load};
+pub(crate) use layout::others as other_layouts;
+pub(crate) use object::{LoadError, Loading, Maps, Programs, Samples, load};
 pub(crate) use pins::{PinError, PinnedLink, Pins, is_mounted, mount_bpffs};
 pub(crate) use table::TableError;

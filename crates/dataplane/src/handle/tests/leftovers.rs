@@ -146,15 +146,64 @@ fn cleanup_spares_what_runs_wherever_its_state_is() {
 }
 
 #[test]
-fn pins_of_other_layouts_are_removed() {
+fn other_layout_is_refused_and_left_alone_unless_told_otherwise() {
     in_node("192.0.2.1/24", |directory| async move {
         let settings = settings(&directory);
         let mut dataplane = Dataplane::open(settings.clone()).await.unwrap();
-        let old = dataplane.names.pin_root(&settings.bpffs).join("v0/links");
-        std::fs::create_dir_all(&old).unwrap();
+        dataplane.apply(&desired(&[])).await.unwrap();
+        let (own, root) = (
+            dataplane.names.pins(&settings.bpffs),
+            dataplane.names.pin_root(&settings.bpffs),
+        );
+        dataplane.close();
+        let old = root.join("v0");
+        std::fs::rename(&own, &old).unwrap();
+
+        let refused = Dataplane::open(settings.clone()).await.unwrap_err();
+        let [problem] = &refused.problems[..] else {
+            panic!("{refused}");
+        };
+        assert_eq!(problem.code, ProblemCode::Layout);
+        let ours = format!("v{}", abi::LAYOUT);
+        assert!(
+            problem.message.contains("v0") && problem.message.contains(&ours),
+            "{problem}"
+        );
+        assert!(problem.needed.contains("--replace-layout"), "{problem}");
+        assert!(!own.exists() && old.join("maps/FLOWS").exists());
+
+        let told = Settings {
+            replace_layout: true,
+            ..settings
+        };
+        let mut dataplane = Dataplane::open(told).await.unwrap();
+        assert!(old.exists(), "replaced before anything else is there");
         dataplane.apply(&desired(&[])).await.unwrap();
         assert!(!old.exists());
         assert_eq!(dataplane.status().programs["from_overlay"].len(), 1);
+    });
+}
+
+#[test]
+fn map_of_another_build_is_refused_and_left_alone() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let settings = settings(&directory);
+        let dataplane = Dataplane::open(settings.clone()).await.unwrap();
+        let maps = dataplane.names.pins(&settings.bpffs).join("maps");
+        dataplane.close();
+        std::fs::rename(maps.join("CURSORS"), maps.join("NETWORKS")).unwrap();
+        let refused = Dataplane::open(settings.clone()).await.unwrap_err();
+        assert_eq!(refused.problems[0].code, ProblemCode::Layout, "{refused}");
+        assert!(
+            refused.problems[0].message.contains("NETWORKS"),
+            "{refused}"
+        );
+        let told = Settings {
+            replace_layout: true,
+            ..settings
+        };
+        let mut dataplane = Dataplane::open(told).await.unwrap();
+        assert!(dataplane.apply(&desired(&[])).await.unwrap().changes > 0);
     });
 }
 

@@ -126,14 +126,21 @@ impl std::fmt::Debug for Samples {
     }
 }
 
+/// What may be done to the maps that are pinned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loading {
+    /// Entries of a flow table that has to be made.
+    pub(crate) flow_capacity: Option<u32>,
+    /// Whether maps of another layout under the same version give way to empty ones.
+    pub(crate) replace_layout: bool,
+}
+
 /// Loads fresh programs over the maps that are pinned, making those that are not.
-pub(crate) fn load(
-    pins: Pins,
-    flow_capacity: Option<u32>,
-) -> Result<(Programs, Maps, Samples), LoadError> {
+pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samples), LoadError> {
+    let flow_capacity = loading.flow_capacity;
     let mut ebpf = load_object(&pins, flow_capacity)?;
     let maps = match Maps::open(&pins) {
-        Err(TableError::Layout { .. }) => {
+        Err(TableError::Layout { .. }) if loading.replace_layout => {
             // Pinned by a build of another layout under the same version: nothing can be kept.
             for name in PINNED {
                 pins::remove(&pins.maps().join(name))?;
