@@ -14,6 +14,7 @@ mod overlay_crr;
 mod packet;
 mod reference;
 mod report;
+mod restart;
 mod rounds;
 mod vip_crr;
 
@@ -39,6 +40,8 @@ pub enum Measurement {
     /// 10,000 services from empty.
     #[value(name = "program-10k")]
     Program10k,
+    /// Failed requests while netd is killed and started again.
+    Restart,
     /// One endpoint's change with 10,000 services loaded.
     #[value(name = "change-10k")]
     Change10k,
@@ -63,6 +66,7 @@ pub fn run(measurement: Measurement, effort: &Effort) -> Result<Vec<Row>> {
         Measurement::VipCrr => vip_crr::run(effort),
         Measurement::IngressCrr => ingress_crr::run(effort),
         Measurement::PacketNs => packet::run(effort),
+        Measurement::Restart => restart::run(effort),
         Measurement::Program10k => change::program(effort),
         Measurement::Change10k => change::change(effort),
     }

@@ -170,7 +170,9 @@ impl Kernel {
     }
 }
 
-fn object() -> PathBuf {
+/// Where the object is that `cargo xtask build` has made.
+#[must_use]
+pub fn object() -> PathBuf {
     std::env::var_os(OBJECT_VARIABLE).map_or_else(
         || {
             let manifest = std::env::var_os("CARGO_MANIFEST_DIR")

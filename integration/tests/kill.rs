@@ -55,7 +55,7 @@ fn killed_at_any_point_it_leaves_what_the_next_one_finishes() -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let mut lab = demo::up(Spec::new(&Spec::unique_name("die"), 2))?;
     let calm = demo::topology(&lab);
     let busy = busy(&calm);
