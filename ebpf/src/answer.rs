@@ -17,12 +17,12 @@ pub(crate) use arp::answer as arp;
 pub(crate) use echo::answer as echo;
 pub(crate) use neighbour::answer as neighbour;
 
-use crate::{carrier, deliver, drops, rewrite, skb::Skb};
+use crate::{carrier, deliver, drops, node, rewrite, skb::Skb};
 
 /// The way back to whoever sent the packet.
 #[derive(Clone, Copy)]
 pub(crate) enum Back {
-    /// A task on this node.
+    /// A task on this node, or the node itself.
     Task {
         /// The host's end of its veth.
         ifindex: u32,
@@ -50,7 +50,7 @@ impl Back {
         match self {
             Self::Task { ifindex, mac } => {
                 rewrite::to_task(skb, mac)?;
-                Ok(Verdict::peer(ifindex))
+                Ok(node::inside(ifindex))
             }
             Self::Uplink { ifindex } => Ok(Verdict::neighbour(ifindex)),
             Self::Mesh { vtep, backend } => {

@@ -13,7 +13,7 @@ use crate::{
     maps::{ENDPOINTS, IFACES},
     mesh,
     mesh::Client,
-    rewrite, size,
+    node, rewrite, size,
     skb::Skb,
     vip,
 };
@@ -80,7 +80,7 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
             Glance::Unclear => to_task(skb, iface, &target, header),
         },
         Some(EndpointKind::Gateway) => to_gateway(skb, iface, header),
-        None => Err(DropReason::NoEndpoint),
+        Some(EndpointKind::Node) | None => Err(DropReason::NoEndpoint),
     }
 }
 
@@ -177,6 +177,13 @@ fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
         if verdict != Verdict::PASS {
             return Ok(verdict);
         }
+    }
+    if let Some(other) = deliver::endpoint(settings.ingress_net, &header.destination) {
+        if node::is_node(&other) && !ingress.is_unspecified() {
+            return node::reply(skb, &other, header, ingress);
+        }
+        // The node has a route to the others, for its own processes only.
+        return Err(DropReason::CrossNetwork);
     }
     // Without a flow it would leave with a source that nobody outside knows.
     if is_ingress {

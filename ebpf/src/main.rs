@@ -23,6 +23,7 @@ mod from_uplink;
 mod icmp;
 mod maps;
 mod mesh;
+mod node;
 mod rewrite;
 mod size;
 mod skb;

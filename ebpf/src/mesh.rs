@@ -17,7 +17,7 @@ use crate::{
     flows::{Glance, Opening},
     fragments, icmp,
     maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
-    rewrite, size,
+    node, rewrite, size,
     skb::Skb,
     vip,
 };
@@ -170,7 +170,9 @@ pub(crate) fn arrive(
     // SAFETY: the pointer came from the map during this run; an aligned word.
     let vtep = unsafe { *vtep };
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
-    let mesh = Mesh::from_addresses(&addresses).ok_or(DropReason::BadMesh)?;
+    let Some(mesh) = Mesh::from_addresses(&addresses) else {
+        return node::arrive(skb, settings.ingress_net, vtep, header);
+    };
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
         return icmp::arrive(skb, settings, &mesh, vtep, header);
     }

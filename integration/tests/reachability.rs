@@ -112,8 +112,18 @@ const ITSELF: [(Target, Expected); 6] = [
     (Published("near", "n2"), SeenAsNode("near-1", "n1")),
 ];
 
+/// From a process of `n1` itself.
+const NODE: [(Target, Expected); 5] = [
+    (Published("near", "n1"), Seen(&["near-1"])),
+    (Published("far", "n1"), Seen(&["far-1"])),
+    (Published("pair", "n1"), Seen(&["near-1", "far-1"])),
+    (Published("far", "n2"), Seen(&["far-1"])),
+    (Published("empty", "n1"), Refused),
+];
+
 /// Every client with its cases.
-const CLIENTS: [(&str, &[(Target, Expected)]); 6] = [
+const CLIENTS: [(&str, &[(Target, Expected)]); 7] = [
+    ("n1", &NODE),
     ("client", &OUTSIDE),
     ("inside", &OUTSIDE),
     ("jumbo", &OUTSIDE),

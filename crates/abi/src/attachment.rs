@@ -32,6 +32,8 @@ pub mod iface {
     pub const GATEWAY: u32 = 1 << 0;
     /// The endpoint is a backend of some VIP: replies from here may need translation.
     pub const BACKS: u32 = 1 << 1;
+    /// The attachment is the node's own: both its ends are in the node's namespace.
+    pub const NODE: u32 = 1 << 2;
 }
 
 /// Key of `endpoints`.
@@ -84,6 +86,8 @@ pub enum EndpointKind {
     Gateway = 2,
     /// A service's virtual address.
     Vip = 3,
+    /// A node's own attachment to the ingress network.
+    Node = 4,
 }
 
 impl EndpointKind {
@@ -95,6 +99,7 @@ impl EndpointKind {
             1 => Some(Self::Task),
             2 => Some(Self::Gateway),
             3 => Some(Self::Vip),
+            4 => Some(Self::Node),
             _ => None,
         }
     }

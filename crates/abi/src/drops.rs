@@ -51,7 +51,7 @@ reasons! {
     NoEndpoint = 8, "no-endpoint";
     /// The destination is a network's gateway address, which answers nothing but echo requests.
     ToGateway = 9, "to-gateway";
-    /// A task sent to another task's gateway address.
+    /// A task sent to another task's gateway address, or to one of the ingress network.
     CrossNetwork = 10, "cross-network";
     /// A task sent UDP to the data-path port of a node: it may not forge VXLAN.
     VxlanFromTask = 11, "vxlan-from-task";

@@ -331,7 +331,9 @@ impl Work<'_> {
 fn is_made_for(role: LinkRole, kind: Kind) -> bool {
     match role {
         LinkRole::Tunnel => matches!(kind, Kind::Vxlan { external: true, .. }),
-        LinkRole::Attachment | LinkRole::Gateway => kind == Kind::Veth,
+        LinkRole::Attachment | LinkRole::Gateway | LinkRole::Node => kind == Kind::Veth,
+        // Goes with the other end.
+        LinkRole::NodeFar => false,
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Desired {
     pub vteps: BTreeSet<IpAddr>,
     /// Every network, the ingress network included.
     pub networks: BTreeMap<NetId, Network>,
+    /// The addresses that nodes have in the ingress network, this one included: each with the node's
+    /// underlay address.
+    pub node_addresses: BTreeMap<IpAddr, IpAddr>,
     /// Every endpoint address of every network, here and elsewhere (VIPs and gateways excluded,
     /// they follow from the networks and services).
     pub endpoints: BTreeMap<(NetId, IpAddr), Endpoint>,

@@ -34,6 +34,7 @@ impl Edit {
             gateway_blocks,
             vteps,
             networks,
+            node_addresses,
             endpoints,
             attachments,
             gateways,
@@ -48,6 +49,7 @@ impl Edit {
             && *gateway_blocks == new.gateway_blocks
             && *vteps == new.vteps
             && *networks == new.networks
+            && *node_addresses == new.node_addresses
             && *attachments == new.attachments
             && *gateways == new.gateways
             && published.len() == new.published.len();

@@ -337,7 +337,7 @@ impl Dataplane {
         facts.cookie = cookie::own().ok();
         facts.cookies = cookie::of(&desired.namespaces());
         let wanted = lower::lower(desired, &facts)?;
-        let problems = check_namespaces(&wanted);
+        let problems = check_namespaces(&wanted, &self.names);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -431,10 +431,12 @@ fn take_locks(settings: &Settings) -> Result<[Lock; 2], Problem> {
     ])
 }
 
-fn check_namespaces(wanted: &World) -> Vec<Problem> {
-    let pairs = wanted.pairs.values().map(|pair| pair.namespace.as_path());
+fn check_namespaces(wanted: &World, names: &Names) -> Vec<Problem> {
+    let own = names.node();
+    let tasks = wanted.pairs.iter().filter(|(name, _)| **name != own);
+    let tasks = tasks.map(|(_, pair)| pair.namespace.as_path());
     unusable(
-        pairs
+        tasks
             .chain(wanted.namespaces.keys().map(PathBuf::as_path))
             .collect(),
     )

@@ -1,6 +1,7 @@
 //! From what is desired to what the kernel has to hold: pure.
 
 pub(crate) mod carrier;
+mod node;
 mod pairs;
 mod sockets;
 mod tables;
@@ -17,6 +18,8 @@ use crate::names::Names;
 use crate::problem::{Problem, ProblemCode};
 use crate::tables::LinkRef;
 use crate::world::{Firewall, Hook, LinkName, Program, SocketHook, Tunnel, World};
+
+pub(crate) use node::without_attachment;
 
 /// What the planner must know of the node beyond what is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]

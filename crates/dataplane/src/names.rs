@@ -20,6 +20,10 @@ pub(crate) enum LinkRole {
     Tunnel,
     Attachment,
     Gateway,
+    /// The near end of the node's own attachment.
+    Node,
+    /// Its far end.
+    NodeFar,
 }
 
 impl Names {
@@ -48,6 +52,16 @@ impl Names {
     pub(crate) fn gateway(&self, namespace: &Path) -> LinkName {
         let suffix = suffix(namespace.as_os_str().as_encoded_bytes());
         link(&format!("{}{suffix}", self.gateway_prefix()))
+    }
+
+    /// The near end of the node's own attachment, by which its packets come to the programs.
+    pub(crate) fn node(&self) -> LinkName {
+        link(&format!("nn{}", self.tag))
+    }
+
+    /// The far end of the node's own attachment, which has the addresses.
+    pub(crate) fn node_far(&self) -> LinkName {
+        link(&format!("ni{}", self.tag))
     }
 
     /// What the names of all gateway attachments begin with.
@@ -91,6 +105,8 @@ pub(crate) fn parse(name: &str) -> Option<(LinkRole, &str)> {
         ("vx", 0) => LinkRole::Tunnel,
         ("nd", 7) => LinkRole::Attachment,
         ("ng", 7) => LinkRole::Gateway,
+        ("nn", 0) => LinkRole::Node,
+        ("ni", 0) => LinkRole::NodeFar,
         _ => return None,
     };
     (hex && coded).then_some((role, tag))
@@ -131,6 +147,8 @@ mod tests {
         let other = Names::new("n2");
         for (name, role) in [
             (names.tunnel(), LinkRole::Tunnel),
+            (names.node(), LinkRole::Node),
+            (names.node_far(), LinkRole::NodeFar),
             (names.attachment("web-1"), LinkRole::Attachment),
             (
                 names.gateway(Path::new("/run/netns/q-web-1")),

@@ -176,7 +176,9 @@ pub(crate) async fn observe(
         observed.indexes.insert(name.clone(), link.index);
         match role {
             LinkRole::Tunnel => observed.world.tunnel = Some((name, tunnel(link))),
-            LinkRole::Attachment | LinkRole::Gateway => {
+            // Goes with the other end.
+            LinkRole::NodeFar => {}
+            LinkRole::Attachment | LinkRole::Gateway | LinkRole::Node => {
                 match pair(link, &name, wanted, node, &inside)? {
                     Some(pair) => drop(observed.world.pairs.insert(name, pair)),
                     None => observed.broken.push(name),

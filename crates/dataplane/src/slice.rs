@@ -271,6 +271,7 @@ fn shell(desired: &Desired) -> Desired {
         gateway_blocks: Vec::new(),
         vteps: desired.vteps.clone(),
         networks: BTreeMap::new(),
+        node_addresses: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         attachments: BTreeMap::new(),
         gateways: BTreeMap::new(),

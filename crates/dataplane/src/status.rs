@@ -96,6 +96,7 @@ impl Dataplane {
                 .iter()
                 .chain(&outcome.drawbacks)
                 .cloned()
+                .chain(lower::without_attachment(desired))
                 .chain(probe::obstacles())
                 .chain(ports::taken(desired))
                 .collect(),

@@ -53,6 +53,8 @@ pub struct Node {
     pub gateway: PerFamily<IpNetwork>,
     /// How its packets get to other nodes.
     pub carrier: Carrier,
+    /// Its own addresses in the ingress network, by which its processes reach published ports.
+    pub ingress: PerFamily<IpAddr>,
 }
 
 /// An overlay network.

@@ -1,6 +1,6 @@
 //! A process connects a socket.
 
-use abi::{DropReason, Lead, Netns};
+use abi::{DropReason, Lead, Netns, protocol};
 
 use super::{ALLOW, CONNECTION_REFUSED, Dial, frontend, lead};
 use crate::{flows::Opening, maps::CONNECTED};
@@ -23,7 +23,14 @@ pub(crate) fn run(dial: Dial) -> i32 {
 #[inline(always)]
 fn connect(dial: Dial, netns: &'static Netns) -> Result<(), DropReason> {
     let mut header = dial.header();
-    let Some(frontend) = frontend::find(netns, &mut header)? else {
+    let frontend = match frontend::find(dial, netns, &mut header) {
+        Ok(frontend) => frontend,
+        // A datagram socket is also connected to learn by which address the kernel would send there,
+        // to any port (getaddrinfo(3), ping(8)). Whoever sends is told by the packets' programs.
+        Err(_) if header.protocol == protocol::UDP => None,
+        Err(reason) => return Err(reason),
+    };
+    let Some(frontend) = frontend else {
         // A datagram socket may be connected again and again.
         if let Some(old) = existing(dial) {
             lead::end(old);

@@ -2,7 +2,7 @@
 
 use abi::{Address, Family, Fragment, Header, protocol, tcp};
 use aya_ebpf::{
-    bindings::bpf_sock_addr,
+    bindings::{bpf_sock, bpf_sock_addr},
     helpers::generated::{bpf_get_netns_cookie, bpf_get_prandom_u32},
     programs::SockAddrContext,
 };
@@ -88,6 +88,32 @@ impl Dial {
     #[inline(always)]
     pub(super) fn port(self) -> u16 {
         u16::from_be(load(field!(self.user_port)) as u16)
+    }
+
+    /// Whether the socket is bound to no address, or to this one.
+    #[inline(always)]
+    pub(super) fn can_send_from(self, address: &Address) -> bool {
+        // SAFETY: as in `field!`; the union has one member of use.
+        let socket = unsafe { &raw const (*self.raw).__bindgen_anon_1 };
+        // SAFETY: the context is that of this run.
+        let socket: *mut bpf_sock = unsafe { socket.cast::<*mut bpf_sock>().read_volatile() };
+        let bound = match self.family {
+            // SAFETY: the kernel runs these hooks for a socket, which outlives the run.
+            Family::V4 => Address::from_v4_word(load(unsafe { &raw mut (*socket).src_ip4 })),
+            Family::V6 => Address {
+                words: [
+                    // SAFETY: as above.
+                    load(unsafe { &raw mut (*socket).src_ip6[0] }),
+                    // SAFETY: as above.
+                    load(unsafe { &raw mut (*socket).src_ip6[1] }),
+                    // SAFETY: as above.
+                    load(unsafe { &raw mut (*socket).src_ip6[2] }),
+                    // SAFETY: as above.
+                    load(unsafe { &raw mut (*socket).src_ip6[3] }),
+                ],
+            },
+        };
+        bound.is_unspecified() || bound == Address::ANY_V4 || bound == *address
     }
 
     /// Puts another address in the place of the one at hand.

@@ -5,6 +5,7 @@ use abi::{
     netns_network,
 };
 
+use super::Dial;
 use crate::{
     balance, deliver,
     maps::{ADDRESSES, PUBLISHED},
@@ -25,6 +26,7 @@ pub(super) struct Frontend {
 /// [`DropReason::NoPort`] for a VIP that does not have the port.
 #[inline(always)]
 pub(super) fn find(
+    dial: Dial,
     namespace: &'static Netns,
     header: &mut Header,
 ) -> Result<Option<Frontend>, DropReason> {
@@ -42,7 +44,8 @@ pub(super) fn find(
         };
         let net = network.net;
         if namespace.flags & netns::NODE != 0 {
-            return Ok(published(header).map(|service| Frontend { service, net }));
+            let service = published(header).filter(|_| dial.can_send_from(&header.source));
+            return Ok(service.map(|service| Frontend { service, net }));
         }
         let Some(endpoint) = deliver::endpoint(net, &header.destination) else {
             continue;

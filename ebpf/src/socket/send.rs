@@ -28,7 +28,7 @@ pub(crate) fn run(dial: Dial) -> i32 {
 #[inline(always)]
 fn send(dial: Dial, netns: &'static Netns) -> Result<(), DropReason> {
     let mut header = dial.header();
-    let Some(frontend) = frontend::find(netns, &mut header)? else {
+    let Some(frontend) = frontend::find(dial, netns, &mut header)? else {
         return Ok(());
     };
     let Some(leads) = room(dial) else {

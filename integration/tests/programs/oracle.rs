@@ -7,6 +7,7 @@ pub(crate) mod flows;
 mod from_overlay;
 mod from_task;
 mod mesh;
+mod node;
 mod pick;
 pub(crate) mod read;
 mod size;

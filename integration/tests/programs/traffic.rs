@@ -15,7 +15,7 @@ use crate::oracle::flows::{FORWARD, REVERSE};
 use crate::sketch::{self, Part, Sketch};
 use crate::spoil;
 use crate::world::{
-    INGRESS, NETWORK, NODES, OUTSIDE, POOL, PORTS, TUNNEL_PORT, UPLINK, World, pair,
+    INGRESS, NETWORK, NODE_HOST, NODES, OUTSIDE, POOL, PORTS, TUNNEL_PORT, UPLINK, World, pair,
 };
 
 /// Where packets enter.
@@ -80,6 +80,12 @@ pub(crate) fn packet(dice: &mut Dice, world: &World, oracle: &Oracle, lane: Lane
                 return stray(dice, packet);
             };
             packet.frame = from_network(dice, world, oracle, &iface, family);
+            if dice.chance(8)
+                && let Some(own) = world.own
+            {
+                packet.ifindex = own;
+                packet.frame = from_node(dice, family);
+            }
         }
         Lane::Gateway => {
             let Some(iface) = interface(dice, &mut packet, &world.gateways, world) else {
@@ -331,6 +337,17 @@ fn martian(which: usize, family: usize) -> Address {
         .into()
 }
 
+/// What the node's own processes send.
+fn from_node(dice: &mut Dice, family: usize) -> Vec<u8> {
+    let any = 18 + dice.byte() % 18;
+    let source = dice.of(&[NODE_HOST, NODE_HOST, NODE_HOST, any]);
+    let (source, target) = (pair(INGRESS, source), pair(INGRESS, 18 + dice.byte() % 18));
+    if dice.chance(5) {
+        return sketch::arp(1, source[0], target[0]);
+    }
+    sketch(dice, source[family], target[family]).frame()
+}
+
 fn group(dice: &mut Dice, family: usize) -> Address {
     let text = if family == 0 {
         dice.of(&["224.0.0.1", "255.255.255.255", "239.1.1.1", "240.0.0.1"])
@@ -406,6 +423,7 @@ fn from_gateway(
         2 => pair(OUTSIDE, 9)[family],
         3 => pair(NODES, 10 + dice.byte() % 4)[family],
         4 => pair(NODES, 100)[family],
+        5 => pair(INGRESS, NODE_HOST - 8 + dice.byte() % 14)[family],
         _ => pair(NODES, 10)[family],
     };
     let source = if dice.chance(10) { published } else { own };

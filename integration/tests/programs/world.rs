@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) inside: Vec<u32>,
     pub(crate) gateways: Vec<u32>,
     pub(crate) vips: Vec<Address>,
+    /// The node's own attachment.
+    pub(crate) own: Option<u32>,
     /// Endpoints on other nodes.
     pub(crate) remote: Vec<(EndpointKey, u32)>,
 }
@@ -51,6 +53,9 @@ pub(crate) const POOL: u8 = 172;
 pub(crate) const NODES: u8 = 192;
 pub(crate) const OUTSIDE: u8 = 198;
 
+/// This node's host number in the ingress network; the others follow.
+pub(crate) const NODE_HOST: u8 = 30;
+
 const ROUTER: u8 = 1;
 const REMOTE_NODES: u32 = 3;
 
@@ -63,6 +68,7 @@ impl World {
             ingress: NetId(base + 0x203),
             inside: Vec::new(),
             gateways: Vec::new(),
+            own: None,
             vips: Vec::new(),
             remote: Vec::new(),
         };
@@ -71,6 +77,7 @@ impl World {
             world.network(dice, net);
         }
         world.ingress(dice);
+        world.nodes(dice);
         world
     }
 
@@ -320,6 +327,39 @@ impl World {
                 let none = dice.chance(15);
                 let service = self.service(dice, if none { &[] } else { &backends[family] });
                 self.contents.published.insert(key, service);
+            }
+        }
+    }
+
+    /// The nodes' own attachments: this one's at an interface, if there is one left.
+    fn nodes(&mut self, dice: &mut Dice) {
+        let mut numbers = 2..UPLINK;
+        let free = numbers.find(|it| !self.contents.ifaces.contains_key(it));
+        for number in 0..=REMOTE_NODES {
+            let host = NODE_HOST + u8::try_from(number).unwrap();
+            let [v4, v6] = pair(INGRESS, host);
+            let ifindex = if number == 0 { free } else { None };
+            let value = Endpoint {
+                ifindex: ifindex.unwrap_or(0),
+                vtep: number,
+                mac: if number == 0 { mac(host) } else { [0; 6] },
+                kind: if dice.chance(2) { 9 } else { 4 },
+                flags: 0,
+            };
+            for address in [v4, v6] {
+                self.endpoint(self.ingress, address, value);
+            }
+            if let Some(ifindex) = ifindex {
+                let iface = Iface {
+                    net: self.ingress,
+                    flags: iface::NODE,
+                    v4,
+                    v6,
+                    mac: mac(host),
+                    ..Iface::default()
+                };
+                self.contents.ifaces.insert(ifindex, iface);
+                self.own = Some(ifindex);
             }
         }
     }

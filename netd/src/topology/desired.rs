@@ -28,6 +28,7 @@ pub(crate) fn desired(topology: &Topology, node: &NodeName) -> Option<Desired> {
         gateway_blocks: this.gateway.iter().copied().collect(),
         vteps: part.others().collect(),
         networks: part.networks(),
+        node_addresses: part.node_addresses(),
         endpoints: part.endpoints(),
         attachments: part.attachments(),
         gateways: part.gateways(),
@@ -74,6 +75,13 @@ impl Part<'_> {
             networks.insert(net(ingress.vni), described);
         }
         networks
+    }
+
+    fn node_addresses(&self) -> BTreeMap<IpAddr, IpAddr> {
+        let nodes = self.topology.nodes.values();
+        nodes
+            .flat_map(|node| node.ingress.iter().map(|address| (*address, node.address)))
+            .collect()
     }
 
     fn endpoints(&self) -> BTreeMap<(NetId, IpAddr), Endpoint> {

@@ -54,6 +54,16 @@ fn desired(tasks: &[&Namespace]) -> Desired {
                 socket_lb: true,
             },
         )]),
+        node_addresses: BTreeMap::from([
+            (
+                "10.255.128.1".parse().unwrap(),
+                "192.0.2.1".parse().unwrap(),
+            ),
+            (
+                "10.255.128.2".parse().unwrap(),
+                "192.0.2.2".parse().unwrap(),
+            ),
+        ]),
         endpoints: BTreeMap::new(),
         attachments: BTreeMap::new(),
         gateways: BTreeMap::new(),
@@ -61,6 +71,16 @@ fn desired(tasks: &[&Namespace]) -> Desired {
         published: BTreeMap::new(),
         backends: BTreeMap::new(),
     };
+    let ingress = Network {
+        name: "ingress".to_owned(),
+        subnets: vec![(
+            "10.255.0.0/16".parse().unwrap(),
+            "10.255.0.1".parse().unwrap(),
+        )],
+        mtu: None,
+        socket_lb: true,
+    };
+    desired.networks.insert(INGRESS, ingress);
     for (task, number) in tasks.iter().zip(1u8..) {
         add_task(&mut desired, task, number);
     }

@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_namespace_keeps_its_cookie() {
-        let here = Path::new("/proc/self/ns/net");
+        let here = Path::new("/proc/thread-self/ns/net");
         assert_eq!(own().unwrap(), own().unwrap());
         if rustix::process::geteuid().is_root() {
             let found = of(&BTreeSet::from([here, Path::new("/proc/self/status")]));

@@ -7,7 +7,7 @@ use std::path::Path;
 use abi::{NetId, ROUTER_MAC};
 use ipnetwork::IpNetwork;
 
-use super::Facts;
+use super::{Facts, node};
 use crate::desired::{Attachment, Desired, Gateway};
 use crate::names::mac_of;
 use crate::problem::{Problem, ProblemCode};
@@ -50,7 +50,9 @@ pub(super) fn lower(
                 .insert(namespace.clone(), ingress_namespace(gateway));
         }
     }
-    let pairs = desired.attachments.len() + desired.gateways.len();
+    let own = node::pair(desired, facts, mtu);
+    let pairs = desired.attachments.len() + desired.gateways.len() + usize::from(own.is_some());
+    world.pairs.extend(own);
     if problems.is_empty() && world.pairs.len() != pairs {
         problems.push(Problem::new(
             ProblemCode::Desired,
@@ -156,7 +158,7 @@ fn ingress_namespace(gateway: &Gateway) -> Namespace {
     }
 }
 
-fn node_end(mtu: u32) -> End {
+pub(super) fn node_end(mtu: u32) -> End {
     End {
         mac: ROUTER_MAC,
         mtu,
@@ -174,7 +176,7 @@ fn quiet_sysctls() -> BTreeMap<&'static str, String> {
     ])
 }
 
-fn task_sysctls(addresses: &BTreeSet<IpNetwork>) -> BTreeMap<&'static str, String> {
+pub(super) fn task_sysctls(addresses: &BTreeSet<IpNetwork>) -> BTreeMap<&'static str, String> {
     let mut sysctls = quiet_sysctls();
     if addresses.iter().any(IpNetwork::is_ipv6) {
         sysctls.insert("ipv6/disable_ipv6", "0".to_owned());

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use abi::{Netns, NetnsNetwork, netns, netns_network};
+use abi::{Netns, NetnsNetwork, netns_network};
 
-use super::Facts;
 use super::tables::by_family;
+use super::{Facts, node};
 use crate::desired::{Attachment, Desired};
 
 /// Every namespace whose cookie is known.
@@ -23,7 +23,7 @@ pub(super) fn lower(desired: &Desired, facts: &Facts) -> BTreeMap<u64, Netns> {
         Some((*facts.cookies.get(path)?, task(desired, attachments)))
     };
     let mut namespaces: BTreeMap<u64, Netns> = by_namespace.into_iter().filter_map(task).collect();
-    namespaces.extend(facts.cookie.zip(node(desired)));
+    namespaces.extend(facts.cookie.zip(node::netns(desired)));
     namespaces
 }
 
@@ -50,12 +50,6 @@ fn task(desired: &Desired, mut attachments: Vec<&Attachment>) -> Netns {
         };
     }
     namespace
-}
-
-/// The node's own namespace; `None` where nothing is published.
-fn node(desired: &Desired) -> Option<Netns> {
-    let _ = (desired, netns::NODE);
-    None
 }
 
 #[cfg(test)]
@@ -88,6 +82,7 @@ mod tests {
             gateway_blocks: Vec::new(),
             vteps: BTreeSet::new(),
             networks: BTreeMap::new(),
+            node_addresses: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             attachments: BTreeMap::new(),
             gateways: BTreeMap::new(),

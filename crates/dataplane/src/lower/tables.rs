@@ -8,7 +8,7 @@ use abi::{
     ServiceKey, Settings, backend_state, endpoint, iface, service_flag,
 };
 
-use super::Facts;
+use super::{Facts, node};
 use crate::desired::{Desired, Frontend, Location, Published, Service};
 use crate::names::mac_of;
 use crate::picks::{self, Candidate};
@@ -183,6 +183,7 @@ impl Lowering<'_> {
             };
             ifaces.insert(LinkRef::Named(self.facts.names.gateway(namespace)), iface);
         }
+        ifaces.extend(node::iface(self.desired, self.facts));
         ifaces
     }
 
@@ -219,6 +220,15 @@ impl Lowering<'_> {
                 None => problems.push(dangling(&format!("endpoint {address}"))),
             }
         }
+        for (address, place) in self.desired.ingress.iter().flat_map(|net| {
+            let nodes = self.desired.node_addresses.iter();
+            nodes.map(|(address, place)| (key(*net, *address), place))
+        }) {
+            match self.node(*place) {
+                Some(found) => drop(endpoints.insert(address, found)),
+                None => problems.push(dangling(&format!("node {place}"))),
+            }
+        }
         for (namespace, gateway) in &self.desired.gateways {
             for address in &gateway.addresses {
                 let location = Location::Gateway(namespace.clone());
@@ -227,6 +237,27 @@ impl Lowering<'_> {
             }
         }
         endpoints
+    }
+
+    /// The attachment of a node, by its underlay address.
+    fn node(&self, node: IpAddr) -> Option<Local<Endpoint>> {
+        let is_own = node == self.desired.address;
+        let value = Endpoint {
+            vtep: if is_own {
+                0
+            } else {
+                *self.numbers.get(&Address::from(node))?
+            },
+            mac: if is_own {
+                node::mac()
+            } else {
+                abi::Mac::default()
+            },
+            kind: EndpointKind::Node as u8,
+            ..Endpoint::default()
+        };
+        let link = is_own.then(|| LinkRef::Named(self.facts.names.node()));
+        Some(Local { link, value })
     }
 
     fn locate(&self, net: NetId, address: IpAddr, at: &Location) -> Option<Local<Endpoint>> {

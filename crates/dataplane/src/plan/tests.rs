@@ -111,6 +111,7 @@ fn desired(case: &Case) -> Desired {
             .map(|t| v4(192, 0, 2, 10 + t.node))
             .collect(),
         networks: BTreeMap::new(),
+        node_addresses: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         attachments: BTreeMap::new(),
         gateways: BTreeMap::new(),
@@ -118,6 +119,23 @@ fn desired(case: &Case) -> Desired {
         published: BTreeMap::new(),
         backends: BTreeMap::new(),
     };
+    let ingress = Network {
+        name: "ingress".to_owned(),
+        subnets: vec![("10.255.0.0/16".parse().unwrap(), v4(10, 255, 0, 1))],
+        mtu: None,
+        socket_lb: true,
+    };
+    desired.networks.insert(INGRESS, ingress);
+    // Small underlays leave the node without an address.
+    if case.mtu > 1400 {
+        let own = (v4(10, 255, 128, 1), desired.address);
+        desired.node_addresses.extend([own]);
+    }
+    let others = desired.vteps.iter().zip(2..);
+    let others: Vec<_> = others
+        .map(|(node, host)| (v4(10, 255, 128, host), *node))
+        .collect();
+    desired.node_addresses.extend(others);
     for task in &case.tasks {
         add_task(&mut desired, task);
     }

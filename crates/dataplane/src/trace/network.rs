@@ -49,7 +49,7 @@ impl Walk<'_> {
                 }
                 Err(DropReason::ToGateway.into())
             }
-            None => Err(DropReason::NoEndpoint.into()),
+            Some(EndpointKind::Node) | None => Err(DropReason::NoEndpoint.into()),
         }
     }
 
@@ -89,6 +89,11 @@ impl Walk<'_> {
                 (Some(EndpointKind::Task), node) => match self.node(node) {
                     Some(node) => format!("a task on node {}", IpAddr::from(node)),
                     None => format!("a task on node number {node}"),
+                },
+                (Some(EndpointKind::Node), 0) => "this node itself".to_owned(),
+                (Some(EndpointKind::Node), node) => match self.node(node) {
+                    Some(node) => format!("the node {}", IpAddr::from(node)),
+                    None => format!("node number {node}"),
                 },
                 (None, _) => "of no known kind".to_owned(),
             },

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use abi::{
-    Address, DropReason, EndpointKey, Flow, Iface, NetId, PublishedKey, Service, delivery, protocol,
+    Address, DropReason, Endpoint, EndpointKey, EndpointKind, Flow, Iface, NetId, PublishedKey,
+    Service, delivery, protocol,
 };
 
 use super::balance::describe;
@@ -46,6 +47,10 @@ impl Walk<'_> {
                 return self.hand_on(net, &flow.delivery, flow.backend);
             }
         }
+        let net = settings.ingress_net;
+        if self.tables.endpoint(net, self.destination()).is_some() {
+            return self.task_answers_node(net, ingress);
+        }
         if is_ingress {
             self.note(
                 "flows",
@@ -72,6 +77,47 @@ impl Walk<'_> {
             return Err(DropReason::CrossNetwork.into());
         }
         self.enter(ifindex, settings.ingress_net, false)
+    }
+
+    /// From another node, not through the mesh: one of its own processes and a task.
+    fn node_talks(&mut self, net: NetId, from: IpAddr) -> Result<Outcome, Stop> {
+        let is_node = |it: &Endpoint| EndpointKind::from_u8(it.kind) == Some(EndpointKind::Node);
+        let sender = self
+            .endpoint(net, self.source())
+            .ok_or(DropReason::BadMesh)?;
+        let target = self.endpoint(net, self.destination());
+        let target = target.ok_or(DropReason::BadMesh)?;
+        if is_node(&sender) == is_node(&target) {
+            return Err(DropReason::BadMesh.into());
+        }
+        if self.node(sender.vtep).map(IpAddr::from) != Some(from) {
+            return Err(DropReason::SpoofedInner.into());
+        }
+        if target.vtep != 0 {
+            return Err(DropReason::NotLocal.into());
+        }
+        if is_node(&target) {
+            return Ok(Outcome::Stack);
+        }
+        self.deliver(net, &target)
+    }
+
+    /// From the task that has `server` in the ingress network, to an address there: only a node may
+    /// be answered.
+    fn task_answers_node(&mut self, net: NetId, server: Address) -> Result<Outcome, Stop> {
+        let packet = self.path.packet;
+        let node = self.endpoint(net, self.destination());
+        let is_node = |it: &Endpoint| EndpointKind::from_u8(it.kind) == Some(EndpointKind::Node);
+        let node = node.filter(|it| is_node(it) && !server.is_unspecified());
+        let node = node.ok_or(DropReason::CrossNetwork)?;
+        // A connection's first packet is what is followed here, and that is no answer.
+        if packet.protocol != protocol::UDP {
+            return Err(DropReason::CrossNetwork.into());
+        }
+        if node.vtep != 0 {
+            return self.carry(net, node.vtep, 0);
+        }
+        Ok(Outcome::Stack)
     }
 
     /// To a published port of this node, perhaps.
@@ -153,6 +199,9 @@ impl Walk<'_> {
         if self.tables.node_number(from.into()).is_none() {
             self.note("vteps", from.to_string(), "no node has it");
             return Err(DropReason::UnknownVtep.into());
+        }
+        if id == 0 {
+            return self.node_talks(net, from);
         }
         let Some(backend) = self.tables.backend(id) else {
             self.note("backends", format!("{id:08x}"), "gone");

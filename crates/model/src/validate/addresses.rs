@@ -31,6 +31,8 @@ pub(super) struct Addresses {
     pub(super) endpoints: Vec<PerFamily<IpAddr>>,
     pub(super) ingress: Vec<PerFamily<IpAddr>>,
     pub(super) gateway: Vec<PerFamily<IpAddr>>,
+    /// Those that nodes have in the ingress network.
+    pub(super) nodes: BTreeMap<NodeName, PerFamily<IpAddr>>,
 }
 
 /// The subnets of one network, and what messages call it.
@@ -80,14 +82,16 @@ pub(super) fn decide(users: &Users<'_>, report: &mut Report) -> Addresses {
         let all = space.map(|it| it.complete(&endpoint.addresses, From::Start, user, report));
         addresses.endpoints.push(all.unwrap_or_default());
     }
-    addresses.ingress = ingress(users, report);
+    (addresses.ingress, addresses.nodes) = ingress(users, report);
     addresses.gateway = gateway(users, report);
     addresses
 }
 
 /// Every task has an ingress address set aside, so that publishing one more port moves nobody. Only
 /// those who need one complain when there is none.
-fn ingress(users: &Users<'_>, report: &mut Report) -> Vec<PerFamily<IpAddr>> {
+///
+/// Nodes have theirs from the middle, in the order of the file.
+fn ingress(users: &Users<'_>, report: &mut Report) -> (Vec<PerFamily<IpAddr>>, NodeAddresses) {
     let subnets = users
         .networks
         .ingress
@@ -108,6 +112,22 @@ fn ingress(users: &Users<'_>, report: &mut Report) -> Vec<PerFamily<IpAddr>> {
             task.line,
         );
         addresses.push(space.complete(&task.ingress, From::Start, user, report));
+    }
+    (addresses, of_nodes(users, space))
+}
+
+type NodeAddresses = BTreeMap<NodeName, PerFamily<IpAddr>>;
+
+/// A node that finds no place goes without: its own processes reach no published port on it.
+fn of_nodes(users: &Users<'_>, mut space: Spaces) -> NodeAddresses {
+    let mut nodes: Vec<_> = users.nodes.all.iter().collect();
+    nodes.sort_by_key(|(_, node)| node.address.line);
+    let quiet = &mut Report::default();
+    let mut addresses = NodeAddresses::new();
+    for (name, node) in nodes {
+        let user = (format!("node `{name}`"), node.address.line);
+        let taken = space.complete(&PerFamily::default(), From::Middle, user, quiet);
+        addresses.insert(name.clone(), taken);
     }
     addresses
 }

@@ -68,12 +68,15 @@ impl Parts {
                 .all
                 .into_iter()
                 .map(|(name, node)| {
+                    let ingress = self.addresses.nodes.get(&name);
+                    let ingress = ingress.copied().unwrap_or_default();
                     (
                         name,
                         Node {
                             address: node.address.value,
                             gateway: node.gateway.map(|block| block.subnet),
                             carrier: node.carrier,
+                            ingress,
                         },
                     )
                 })

@@ -70,6 +70,7 @@ pub(super) fn empty() -> Desired {
         gateway_blocks: Vec::new(),
         vteps: (0..u32::from(OTHERS)).map(other).collect::<BTreeSet<_>>(),
         networks: BTreeMap::from([(NET, network)]),
+        node_addresses: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         attachments: BTreeMap::new(),
         gateways: BTreeMap::new(),

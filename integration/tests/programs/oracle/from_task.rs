@@ -3,6 +3,7 @@
 use abi::{Address, DropReason, Endpoint, Iface, NetId, endpoint};
 use integration::testrun::Packet;
 
+use super::node::NODE;
 use super::read::{ICMP, ICMP6, Reading, UDP, Unreadable};
 use super::{Fate, Oracle, Sent, Verdict, answers, backs, is_gateway, is_group, to_mac};
 use crate::oracle::flows;
@@ -167,6 +168,13 @@ impl Oracle {
             if let Some(verdict) = answer {
                 return verdict;
             }
+        }
+        let ingress = self.contents.settings.ingress_net;
+        if let Some(other) = self.endpoint(ingress, reading.destination) {
+            if other.kind == NODE && serves {
+                return self.node_gets(packet, &reading, &other, server);
+            }
+            return Err(DropReason::CrossNetwork);
         }
         if is_server {
             return Err(DropReason::NoFlow);

@@ -159,7 +159,7 @@ impl Oracle {
         let node = node.ok_or(DropReason::UnknownVtep)?;
         let frame = &packet.frame;
         if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 1 {
-            return Err(DropReason::BadMesh);
+            return self.node_talks(packet, &reading, node);
         }
         if !reading.has_ports() {
             return self.error_arrives(packet, &reading, node);

@@ -46,6 +46,14 @@ impl Sent {
         sent
     }
 
+    /// A packet from another address, of the same port.
+    pub(super) fn from(packet: &Packet, reading: &Reading, address: Address) -> Self {
+        let mut sent = Self::translated(packet, reading);
+        let end = (address, reading.sport);
+        write(&mut sent.frame, reading, End::Source, end);
+        sent
+    }
+
     fn translated(packet: &Packet, reading: &Reading) -> Self {
         let summed = reading.has_ports() || (reading.v6 && reading.protocol == ICMP6);
         Self {

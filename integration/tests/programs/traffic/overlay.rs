@@ -9,7 +9,7 @@ use crate::dice::Dice;
 use crate::oracle::Oracle;
 use crate::oracle::flows::{FORWARD, REVERSE};
 use crate::sketch::{self as frames, Sketch};
-use crate::world::{NETWORK, NODES, OUTSIDE, World, pair};
+use crate::world::{INGRESS, NETWORK, NODE_HOST, NODES, OUTSIDE, World, pair};
 
 pub(super) fn packet(
     dice: &mut Dice,
@@ -75,6 +75,19 @@ fn from_mesh(dice: &mut Dice, world: &World, oracle: &Oracle, packet: &mut Packe
         1 + dice.word() % 3
     };
     packet.origin = [world.ingress.0, node];
+    if dice.chance(10) {
+        // No frame of the mesh: a node's own process and a task.
+        let other = NODE_HOST + u8::try_from(node % 4).unwrap();
+        let hosts = [
+            other,
+            NODE_HOST,
+            20 + dice.byte() % 7,
+            18 + dice.byte() % 18,
+        ];
+        let (from, to) = (dice.of(&hosts), dice.of(&hosts));
+        packet.frame = sketch(dice, pair(INGRESS, from)[family], pair(INGRESS, to)[family]).frame();
+        return;
+    }
     let backends = &world.contents.backends;
     let is_v4 = |address: &Address| address.is_v4() == (family == 0);
     let near = dice.chance(80);

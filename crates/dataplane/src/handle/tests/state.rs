@@ -18,7 +18,7 @@ fn state_is_reached_kept_and_removed() {
         assert_eq!(dataplane.apply(&full).await.unwrap().changes, 0);
         let status = dataplane.status();
         assert_eq!(status.overlay_mtu, Some(1450));
-        assert_eq!(status.programs["from_task"].len(), 4);
+        assert_eq!(status.programs["from_task"].len(), 5);
         assert_eq!(status.programs["to_task"].len(), 2);
 
         // Another process adopts what this one leaves.
@@ -30,7 +30,7 @@ fn state_is_reached_kept_and_removed() {
         let half = desired(&[&one]);
         dataplane.apply(&half).await.unwrap();
         assert_eq!(dataplane.apply(&half).await.unwrap().changes, 0);
-        assert_eq!(dataplane.status().programs["from_task"].len(), 2);
+        assert_eq!(dataplane.status().programs["from_task"].len(), 3);
         assert!(!two.run("ip rule list").contains("100:"));
 
         let none = desired(&[]);

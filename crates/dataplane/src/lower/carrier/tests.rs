@@ -24,6 +24,7 @@ fn desired(carrier: Carrier) -> Desired {
         gateway_blocks: Vec::new(),
         vteps: BTreeSet::from([ip(OTHER)]),
         networks: BTreeMap::new(),
+        node_addresses: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         attachments: BTreeMap::new(),
         gateways: BTreeMap::new(),

@@ -124,6 +124,26 @@ fn interfaces_are_numbered_within_the_task_and_the_way_out_comes_last() {
 }
 
 #[test]
+fn nodes_have_ingress_addresses_that_no_task_moves() {
+    let mut topology = cluster();
+    let of = |topology: &Topology, node: &str| {
+        let node = &topology.nodes[&node.parse().unwrap()];
+        let texts = node.ingress.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>().join(" ")
+    };
+    let before = validate(&topology).unwrap();
+    assert_eq!(of(&before, "n1"), "10.255.128.0 fd00:255::8000");
+    assert_eq!(of(&before, "n2"), "10.255.128.1 fd00:255::8001");
+    for number in 3..9 {
+        let more = endpoint(40 + number, &format!("web-{number}"), "n2", "app");
+        topology.endpoints.push(more);
+    }
+    let after = validate(&topology).unwrap();
+    assert_eq!(of(&after, "n1"), of(&before, "n1"));
+    assert_eq!(of(&after, "n2"), of(&before, "n2"));
+}
+
+#[test]
 fn a_task_on_internal_networks_has_no_way_out_but_can_be_published() {
     let mut topology = cluster();
     topology.networks[0].value.internal = Field::Given(at(20, true));
