@@ -110,6 +110,8 @@ pub enum Outcome {
     },
     /// It leaves by this uplink.
     Uplink(u32),
+    /// It goes to one of the node's own processes, by the node's attachment.
+    Own,
     /// It is left to the node's own stack.
     Stack,
     /// It is dropped.

@@ -130,7 +130,9 @@ fn overlay(packet: &Packet, world: &World) -> Option<Entry> {
 /// Whether the program did what was said, given what it counted.
 fn check(said: &Path, ran: &Ran, counted: Option<DropReason>, view: &View<'_>) -> Result<()> {
     let (wanted, reason) = match said.outcome {
-        Outcome::Task(_) | Outcome::Node { .. } | Outcome::Uplink(_) => (action::REDIRECT, None),
+        Outcome::Task(_) | Outcome::Node { .. } | Outcome::Uplink(_) | Outcome::Own => {
+            (action::REDIRECT, None)
+        }
         Outcome::Stack => (action::PASS, None),
         // A sender whose packet cannot be answered, with options in its header, say, is not told.
         Outcome::Dropped { reason, told } if told && ran.action == action::REDIRECT => {
@@ -179,7 +181,7 @@ fn check(said: &Path, ran: &Ran, counted: Option<DropReason>, view: &View<'_>) -
             let mesh = mesh.context("a frame of the mesh")?;
             ensure!(mesh.backend == backend, "the mesh names {mesh:?}");
         }
-        Outcome::Node { .. } | Outcome::Uplink(_) => {}
+        Outcome::Node { .. } | Outcome::Uplink(_) | Outcome::Own => {}
         Outcome::Stack | Outcome::Dropped { .. } | Outcome::Unknown(_) => {}
     }
     Ok(())
@@ -221,6 +223,7 @@ fn outcome_word(outcome: &Outcome) -> &'static str {
         Outcome::Node { backend: 0, .. } => "node",
         Outcome::Node { .. } => "mesh",
         Outcome::Uplink(_) => "uplink",
+        Outcome::Own => "own",
         Outcome::Stack => "stack",
         Outcome::Dropped { reason, .. } => reason.name(),
         Outcome::Unknown(_) => "unknown",
@@ -246,7 +249,7 @@ fn explain(kernel: &mut Kernel, seed: u64, tally: &mut Tally) -> Result<()> {
         let reason = said.as_ref().and_then(|said| match said.outcome {
             Outcome::Dropped { reason, .. } => Some(reason),
             Outcome::Task(_) | Outcome::Node { .. } | Outcome::Uplink(_) => None,
-            Outcome::Stack | Outcome::Unknown(_) => None,
+            Outcome::Own | Outcome::Stack | Outcome::Unknown(_) => None,
         });
         let count = || reason.map_or(Ok(0), |reason| kernel.tables.dropped(reason));
         let before = count()?;

@@ -136,6 +136,10 @@ impl Telling<'_> {
                 (TraceVerdict::Tunnel, message)
             }
             Outcome::Uplink(_) => (TraceVerdict::Uplink, format!("to its client as {end}")),
+            Outcome::Own => (
+                TraceVerdict::Stack,
+                format!("to one of the node's own processes as {end}"),
+            ),
             Outcome::Stack => (
                 TraceVerdict::Stack,
                 "left to the node's own stack, which routes it or has a socket for it".to_owned(),

@@ -97,7 +97,7 @@ impl Walk<'_> {
             return Err(DropReason::NotLocal.into());
         }
         if is_node(&target) {
-            return Ok(Outcome::Stack);
+            return Ok(Outcome::Own);
         }
         self.deliver(net, &target)
     }
@@ -114,10 +114,12 @@ impl Walk<'_> {
         if packet.protocol != protocol::UDP {
             return Err(DropReason::CrossNetwork.into());
         }
+        // An unbound socket's answer leaves with the gateway address.
+        self.path.packet.source.set_ip(server.into());
         if node.vtep != 0 {
             return self.carry(net, node.vtep, 0);
         }
-        Ok(Outcome::Stack)
+        Ok(Outcome::Own)
     }
 
     /// To a published port of this node, perhaps.
