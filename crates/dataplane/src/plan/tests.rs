@@ -358,8 +358,8 @@ fn full_array_of_picks_is_a_problem() {
     assert!(problem.message.contains("no room"), "{problem}");
 }
 
-#[test]
-fn second_network_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
+/// One task behind a published port.
+fn publishing_task() -> Case {
     let task = Task {
         number: 1,
         node: 0,
@@ -369,13 +369,33 @@ fn second_network_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
         interface: 0,
         weight: 1,
     };
-    let case = Case {
+    Case {
         tasks: vec![task],
         algorithm: Algorithm::RoundRobin,
         uplinks: 1,
         mtu: 1500,
         port: 4789,
-    };
+    }
+}
+
+#[test]
+fn new_gateway_address_makes_room_among_the_routes() {
+    let case = publishing_task();
+    let one = desired(&case);
+    let mut two = one.clone();
+    for gateway in two.gateways.values_mut() {
+        gateway.addresses = vec![v4(172, 30, 1, 77)];
+    }
+    let mut model = node();
+    for desired in [&one, &two, &one] {
+        let (wanted, _) = lowered(desired, &case, &model);
+        reach_world(&mut model, &wanted);
+    }
+}
+
+#[test]
+fn second_network_takes_the_name_of_the_gateway_attachment_and_gives_it_back() {
+    let case = publishing_task();
     let one = desired(&case);
     let mut two = one.clone();
     let namespace = one.attachments["web-1"].namespace.clone();
