@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use integration::lab::demo::{self, HTTP_PORT, PROBE};
 use integration::lab::topology::{Port, Service, Topology};
 use integration::lab::{Family, Lab, Spec};
@@ -79,8 +79,16 @@ fn killed_at_any_point_it_leaves_what_the_next_one_finishes() -> Result<()> {
         lab.write_topology(topology)?;
         if !lab.is_running("n1") {
             lab.spawn("n1")?;
+            // It is known by its command line, which it has once it is a program of its own.
+            wait::until(Duration::from_secs(5), "a process", || lab.is_running("n1"))?;
         }
         std::thread::sleep(delay(seed, kill));
+        if !lab.is_running("n1") {
+            bail!(
+                "netd has ended by itself, seed {seed}:\n{}",
+                std::fs::read_to_string(lab.log("n1"))?
+            );
+        }
         lab.kill("n1")?;
     }
     lab.write_topology(&busy)?;

@@ -22,7 +22,7 @@ mod tests;
 mod trace;
 mod vip;
 
-pub(crate) use server::Server;
+pub(crate) use server::{BindError, Server};
 
 use api::path;
 use axum::Router;

@@ -1,12 +1,13 @@
 //! The loop.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use dataplane::GARBAGE_INTERVAL;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{self, MissedTickBehavior};
+use tokio::time::{self, Instant, MissedTickBehavior};
 use tracing::{error, info};
 
 use super::Handle;
@@ -14,9 +15,13 @@ use super::live::{Live, Question};
 use super::node::NodeAgent;
 use super::supervisor;
 
-use crate::api::Server;
+use crate::api::{BindError, Server};
 use crate::config::Config;
 use crate::topology::Watch;
+
+/// For how long the socket of a netd that was killed may seem to be in use: it closes when the last of
+/// its threads, and of the programs that it was about to start, has ended.
+const SUCCESSION: Duration = Duration::from_secs(2);
 
 /// How many questions may wait for their answer before those who ask have to.
 const BACKLOG: usize = 64;
@@ -27,7 +32,7 @@ const BACKLOG: usize = 64;
 /// When it cannot start, or cannot go on.
 pub(crate) async fn run(config: Config) -> Result<()> {
     let mut inputs = Inputs::open(&config)?;
-    let server = Server::bind(&config.socket).with_context(privileges)?;
+    let server = succeed(&config.socket).await.with_context(privileges)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         node = %config.node,
@@ -63,6 +68,19 @@ pub(crate) async fn run(config: Config) -> Result<()> {
     };
     info!("netd ends, what it has set up stays");
     outcome
+}
+
+/// Listens, also in the place of a netd that has been killed this moment.
+async fn succeed(socket: &Path) -> Result<Server, BindError> {
+    let deadline = Instant::now() + SUCCESSION;
+    loop {
+        match Server::bind(socket) {
+            Err(BindError::InUse { .. }) if Instant::now() < deadline => {
+                time::sleep(SUCCESSION / 100).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// What may explain that something is not permitted.
