@@ -1,14 +1,19 @@
 //! Which service a packet is for, and which backend a new flow gets.
 
+mod affinity;
+mod live;
+mod locality;
+mod pick;
+
 use abi::{
     Algorithm, Backend, Delivery, DropReason, EndpointKey, Header, NetId, Service, ServiceKey,
-    client_hash, connection_hash, delivery, pick_index, protocol, tcp,
+    delivery, protocol, tcp,
 };
 
+pub(crate) use self::pick::Request;
 use crate::{
-    atomic,
     flows::Opening,
-    maps::{BACKENDS, CURSORS, ENDPOINTS, PICKS, SERVICES},
+    maps::{BACKENDS, ENDPOINTS, SERVICES},
 };
 
 /// How many backends are tried when connections would collide.
@@ -64,18 +69,13 @@ pub(crate) fn choose(
     attempt: u32,
     opening: &mut Opening,
 ) -> Result<(), DropReason> {
-    let value = match Algorithm::from_u32(service.algorithm) {
-        Some(Algorithm::RoundRobin) => cursor(service.id),
-        Some(Algorithm::SourceHash) => client_hash(&header.source).wrapping_add(attempt),
-        Some(Algorithm::Maglev) | None => connection_hash(
-            &header.source,
-            header.source_port,
-            header.protocol,
-            service.id,
-        )
-        .wrapping_add(attempt),
-    };
-    let id = pick(service, pick_index(value, service.pick_length))?;
+    let request = &mut opening.request;
+    request.client = header.source;
+    request.server = header.destination;
+    request.client_port = header.source_port;
+    request.server_port = header.destination_port;
+    request.protocol = header.protocol;
+    let id = pick::pick_backend(service, request, attempt);
     let backend = BACKENDS.get_ptr(id).ok_or(DropReason::NoBackend)?;
     // SAFETY: the pointer came from the map during this run; numbers are never given again while a
     // flow can hold them, so the value does not change under it.
@@ -88,19 +88,17 @@ pub(crate) fn choose(
     } else {
         backend.port
     };
-    opening.forward = reach(backend)?;
-    Ok(())
+    reach(backend, &mut opening.forward)
 }
 
 /// How to reach a backend from here.
-#[inline(always)]
-pub(crate) fn reach(backend: &Backend) -> Result<Delivery, DropReason> {
+#[inline(never)]
+fn reach(backend: &Backend, way: &mut Delivery) -> Result<(), DropReason> {
     if backend.vtep != 0 {
-        return Ok(Delivery {
-            target: backend.vtep,
-            mac: [0; 6],
-            kind: delivery::TUNNEL,
-        });
+        way.target = backend.vtep;
+        way.mac = [0; 6];
+        way.kind = delivery::TUNNEL;
+        return Ok(());
     }
     let key = EndpointKey {
         net: backend.net,
@@ -109,27 +107,8 @@ pub(crate) fn reach(backend: &Backend) -> Result<Delivery, DropReason> {
     let endpoint = ENDPOINTS.get_ptr(key).ok_or(DropReason::NoBackend)?;
     // SAFETY: the pointer came from the map during this run.
     let endpoint = unsafe { &*endpoint };
-    Ok(Delivery {
-        target: endpoint.ifindex,
-        mac: endpoint.mac,
-        kind: delivery::TASK,
-    })
-}
-
-#[inline(always)]
-fn pick(service: &Service, index: u32) -> Result<u32, DropReason> {
-    if service.pick_length <= Service::INLINE {
-        return Ok(service.inline[index as usize & 7]);
-    }
-    let pick = PICKS.get(service.pick_offset.wrapping_add(index));
-    pick.copied().ok_or(DropReason::NoBackend)
-}
-
-#[inline(always)]
-fn cursor(service: u32) -> u32 {
-    let Some(cursor) = CURSORS.get_ptr_mut(service) else {
-        return 0;
-    };
-    // SAFETY: the pointer came from the map during this run; its value is one word.
-    unsafe { atomic::add_u32(cursor, 1) }
+    way.target = endpoint.ifindex;
+    way.mac = endpoint.mac;
+    way.kind = delivery::TASK;
+    Ok(())
 }

@@ -15,7 +15,6 @@ use abi::{
     delivery,
 };
 
-pub(crate) use self::entry::{count_closed, count_opened};
 use self::entry::{find, twin};
 pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
 pub(crate) use self::peek::peek;

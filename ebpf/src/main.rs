@@ -21,6 +21,7 @@ mod from_overlay;
 mod from_task;
 mod from_uplink;
 mod icmp;
+mod loads;
 mod maps;
 mod mesh;
 mod node;
@@ -79,6 +80,12 @@ pub(crate) fn from_uplink(context: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn from_overlay_test(context: TcContext) -> i32 {
     action::run(Skb::new(&context), test_run::run)
+}
+
+/// Adds to the counts of `LOADS` what user space has found out, in a test run. Never attached.
+#[classifier]
+pub(crate) fn correct(context: TcContext) -> i32 {
+    loads::correct(&context)
 }
 
 /// A process connects a socket to an IPv4 address.

@@ -5,9 +5,9 @@
 //! node; netd changes them when it loads the object.
 
 use abi::{
-    Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, ErrorCredit, Flow, FlowKey,
-    FragmentKey, FragmentPorts, Header, Iface, Lead, Leads, Load, NetId, Netns, Network,
-    PublishedKey, Quote, Service, ServiceKey, Settings, Vtep,
+    Address, Affinity, AffinityKey, Backend, DropCounter, DropReason, Endpoint, EndpointKey,
+    ErrorCredit, Flow, FlowKey, FragmentKey, FragmentPorts, Header, Iface, Lead, Leads, Load,
+    Locality, NetId, Netns, Network, PublishedKey, Quote, Service, ServiceKey, Settings, Vtep,
 };
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -69,6 +69,14 @@ pub(crate) static EMBRYOS: LruHashMap<FlowKey, Flow, 16_384> = LruHashMap::new()
 
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, 4096> = LruHashMap::new();
+
+/// Who stays where. The oldest make room, so clients beyond this many are balanced anew.
+#[btf_map]
+pub(crate) static AFFINITIES: LruHashMap<AffinityKey, Affinity, 65_536> = LruHashMap::new();
+
+/// What destinations lead to, for `lblc` and `lblcr`.
+#[btf_map]
+pub(crate) static LOCALITIES: LruHashMap<AffinityKey, Locality, 4096> = LruHashMap::new();
 
 #[btf_map]
 pub(crate) static NETNS: HashMap<u64, Netns, 16_384, GROWS> = HashMap::new();

@@ -37,6 +37,16 @@ pub(crate) fn shorten(text: String, width: Width) -> String {
     short
 }
 
+/// A time in seconds, of which 0 is none.
+pub(crate) fn seconds(seconds: u32) -> String {
+    optional((seconds > 0).then(|| span(Duration::from_secs(seconds.into()))))
+}
+
+/// A part of a whole.
+pub(crate) fn percent(percent: f64) -> String {
+    format!("{percent:.1}%")
+}
+
 /// Yes or no.
 pub(crate) fn flag(flag: bool) -> String {
     if flag { "yes" } else { "no" }.to_owned()

@@ -15,6 +15,7 @@ mod network;
 mod port;
 mod refusal;
 mod server;
+mod share;
 mod snapshot;
 mod status;
 #[cfg(test)]

@@ -8,6 +8,8 @@
 #![no_std]
 
 mod address;
+mod affinity;
+mod algorithm;
 mod attachment;
 pub mod checksum;
 mod drops;
@@ -15,6 +17,7 @@ mod flow;
 mod fragment;
 pub mod hash;
 mod header;
+mod load;
 mod mac;
 mod mesh;
 mod node;
@@ -28,6 +31,8 @@ mod verdict;
 pub mod vxlan;
 
 pub use address::Address;
+pub use affinity::{Affinity, AffinityKey, Locality};
+pub use algorithm::{Algorithm, Candidate};
 pub use attachment::{
     Endpoint, EndpointKey, EndpointKind, Iface, Network, Vtep, endpoint, iface, vtep,
 };
@@ -39,14 +44,13 @@ pub use fragment::{FragmentKey, FragmentPorts};
 pub use header::{
     Bytes, Family, Fragment, Head, Header, HeaderError, ethertype, icmp, protocol, tcp,
 };
+pub use load::{Correction, Load};
 pub use mac::{Mac, ROUTER_MAC};
 pub use mesh::{Mesh, MeshDirection};
 pub use node::{ErrorCredit, LAYOUT, MARK_UNSOLICITED, NetId, Settings};
 pub use pick::{client_hash, connection_hash, pick_index};
 pub use quote::Quote;
 pub use segment::{SegmentSize, TcpOption, packet_length};
-pub use service::{
-    Algorithm, Backend, Load, PublishedKey, Service, ServiceKey, backend_state, service_flag,
-};
+pub use service::{Backend, PublishedKey, Service, ServiceKey, backend_state, service_flag};
 pub use socket::{Lead, Leads, Netns, NetnsNetwork, netns, netns_network};
 pub use verdict::{Action, Verdict};

@@ -2,9 +2,9 @@
 #![cfg(feature = "user")]
 
 use crate::{
-    Address, Backend, DropCounter, DropSample, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Iface, Lead, Leads, Load, NetId, Netns, NetnsNetwork, Network, PublishedKey,
-    Service, ServiceKey, Settings, Vtep,
+    Address, Affinity, AffinityKey, Backend, Correction, DropCounter, DropSample, Endpoint,
+    EndpointKey, Flow, FlowKey, FragmentKey, FragmentPorts, Iface, Lead, Leads, Load, Locality,
+    NetId, Netns, NetnsNetwork, Network, PublishedKey, Service, ServiceKey, Settings, Vtep,
 };
 
 macro_rules! pod {
@@ -20,7 +20,10 @@ macro_rules! pod {
 
 pod!(
     Address,
+    Affinity,
+    AffinityKey,
     Backend,
+    Correction,
     DropCounter,
     DropSample,
     Endpoint,
@@ -33,6 +36,7 @@ pod!(
     Lead,
     Leads,
     Load,
+    Locality,
     NetId,
     Netns,
     NetnsNetwork,

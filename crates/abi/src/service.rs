@@ -42,13 +42,15 @@ const _: () = assert!(size_of::<PublishedKey>() == 20);
 pub struct Service {
     /// Cluster-wide service number, never 0; key of `cursors`.
     pub id: u32,
-    /// First of the service's entries in `picks`, when there are more than [`Service::INLINE`].
+    /// First of the service's entries in `picks`, when there are more than [`Service::INLINE`]. They
+    /// are numbers of backends, or pairs of a number and a weight
+    /// ([`crate::Algorithm::is_live`]).
     pub pick_offset: u32,
     /// Number of entries; 0 while the service has no backend.
     pub pick_length: u32,
     /// Rises with every change of the picks.
     pub generation: u32,
-    /// An [`Algorithm`] as u32.
+    /// An [`crate::Algorithm`] as u32.
     pub algorithm: u32,
     /// Bits of [`service_flag`].
     pub flags: u32,
@@ -78,32 +80,8 @@ pub mod service_flag {
     pub const DIRECT_SOCKETS_OFF: u32 = 1 << 1;
     /// The frontend is every port of its address.
     pub const EVERY_PORT: u32 = 1 << 2;
-}
-
-/// How a backend is chosen for a new flow. Names and semantics are those of IPVS.
-#[repr(u32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// Round robin: one after the other, per node.
-    RoundRobin = 1,
-    /// Source hashing: by the client's address.
-    SourceHash = 2,
-    /// Maglev hashing: by the client's address and port, the same on every node.
-    Maglev = 3,
-}
-
-impl Algorithm {
-    /// Reads the field of a map value; `None` for a number that no algorithm has.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_u32(value: u32) -> Option<Self> {
-        match value {
-            1 => Some(Self::RoundRobin),
-            2 => Some(Self::SourceHash),
-            3 => Some(Self::Maglev),
-            _ => None,
-        }
-    }
+    /// The frontend is a published port.
+    pub const PUBLISHED: u32 = 1 << 3;
 }
 
 /// Value of `backends`, keyed by the cluster-wide backend number (u32, never 0).
@@ -135,16 +113,3 @@ pub mod backend_state {
     /// Takes no new flows; those that it has go on.
     pub const DRAINING: u8 = 2;
 }
-
-/// Value of `loads`, keyed by backend number: flows that this node carries to it. Both only rise;
-/// the active ones are the difference.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Flows that were answered.
-    pub opened: u64,
-    /// Those of them that have ended.
-    pub closed: u64,
-}
-
-const _: () = assert!(size_of::<Load>() == 16);

@@ -19,8 +19,11 @@ pub struct Port {
     pub target: u16,
     /// The protocol.
     pub protocol: Protocol,
-    /// How a backend is chosen, by its IPVS name: `rr`, `sh` or `mh`.
+    /// How a backend is chosen, by its IPVS name, as in [`crate::Vip`].
     pub algorithm: String,
+    /// For how many seconds a client stays with its backend after its last new flow; 0 for no
+    /// affinity.
+    pub affinity: u32,
     /// Which nodes answer.
     pub mode: PortMode,
     /// How many endpoints stand behind it.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Protocol;
 
 /// The virtual addresses of a service in its network, and what stands behind them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Vip {
     /// Eight hexadecimal digits: the service's number in the kernel.
@@ -21,8 +21,12 @@ pub struct Vip {
     pub addresses: Vec<IpAddr>,
     /// The ports that are balanced; empty when every port is.
     pub ports: Vec<VipPort>,
-    /// How a backend is chosen, by its IPVS name: `rr`, `sh` or `mh`.
+    /// How a backend is chosen, by its IPVS name: `rr`, `wrr`, `lc`, `wlc`, `lblc`, `lblcr`, `dh`,
+    /// `sh`, `sed`, `nq`, `mh` or `p2c`.
     pub algorithm: String,
+    /// For how many seconds a client stays with its backend after its last new flow; 0 for no
+    /// affinity.
+    pub affinity: u32,
     /// The backends, one for each endpoint, address and target port.
     pub backends: Vec<Backend>,
 }
@@ -40,7 +44,7 @@ pub struct VipPort {
 }
 
 /// An endpoint behind a frontend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Backend {
     /// Eight hexadecimal digits: the backend's number in the kernel, the same on every node.
@@ -55,12 +59,17 @@ pub struct Backend {
     pub address: String,
     /// Whether it is picked.
     pub state: BackendState,
-    /// Its share among the others, 0 to 65,535.
+    /// Its weight among the others, 0 to 65,535; 0 takes no new flows.
     pub weight: u16,
-    /// Flows that this node has opened to it and that have not ended; `null` while the kernel
-    /// cannot be asked.
+    /// The part of new flows that the algorithm gives it, of those to backends with the same port and
+    /// family, in per cent: what is expected by weights and states, not what was counted.
+    pub share: f64,
+    /// Flows and sockets that this node carries to it, answered and not ended; `null` while the
+    /// kernel cannot be asked.
     pub active: Option<u64>,
-    /// Flows that this node has opened to it since the programs were loaded; `null` likewise.
+    /// Flows that this node carries to it and that were not answered yet; `null` likewise.
+    pub inactive: Option<u64>,
+    /// Flows and sockets that this node has ever given to it; `null` likewise.
     pub total: Option<u64>,
 }
 
@@ -70,14 +79,17 @@ pub struct Backend {
 pub enum BackendState {
     /// It is.
     Ready,
+    /// It keeps what it has and gets nothing new while another backend takes it.
+    Draining,
 }
 
 impl BackendState {
-    /// The name on the wire: `ready`.
+    /// The name on the wire: `ready` or `draining`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Draining => "draining",
         }
     }
 }

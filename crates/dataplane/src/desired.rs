@@ -170,6 +170,8 @@ pub struct Backend {
     pub address: IpAddr,
     /// The port; 0 keeps the frontend's.
     pub port: u16,
-    /// The weight, 0 to 65,535.
+    /// The weight, 0 to 65,535; 0 takes no new flows.
     pub weight: u16,
+    /// Whether it takes no new flows while another backend does; those that it has go on.
+    pub is_draining: bool,
 }

@@ -9,7 +9,9 @@ use abi::hash::murmur3_32;
 
 use crate::apply::{Executor, Outcome};
 use crate::desired::Desired;
-use crate::kernel::bpf::{self, LoadError, Loading, Maps, Pins, Programs, Samples, TableError};
+use crate::kernel::bpf::{
+    self, Drift, LoadError, Loading, Maps, Pins, Programs, Samples, TableError,
+};
 use crate::kernel::cookie;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::netns::Netns;
@@ -123,6 +125,7 @@ pub struct Dataplane {
     settled: bool,
     _locks: [Lock; 2],
     previous: Previous,
+    pub(crate) drift: Drift,
     /// Freed places of picks, and since when.
     quarantine: Vec<(Instant, Range<u32>)>,
     pub(crate) status: Status,
@@ -190,6 +193,7 @@ impl Dataplane {
             settled: false,
             _locks: locks,
             previous: Previous::default(),
+            drift: Drift::default(),
             quarantine: Vec::new(),
             status: Status::default(),
             known: None,

@@ -5,14 +5,18 @@
 mod maglev;
 mod previous;
 mod ranges;
+mod weighted;
 
 use abi::Algorithm;
 
 pub(crate) use previous::Previous;
 pub(crate) use ranges::Ranges;
 
-/// Length of a source hash table, as in IPVS (`IP_VS_SH_TAB_SIZE`).
-const SOURCE_HASH_LENGTH: usize = 256;
+/// Least length of a table for source or destination hashing, as in IPVS (`IP_VS_SH_TAB_SIZE`).
+const HASH_LENGTH: usize = 256;
+
+/// Most shares that are dealt out in one turn of such a table.
+const HASH_SHARES: u32 = 256;
 
 /// Something to be picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +27,8 @@ pub(crate) struct Candidate {
     pub(crate) weight: u16,
 }
 
-/// Builds the table of `algorithm`; empty when nothing may be picked.
+/// Builds the table of `algorithm`; empty when nothing may be picked. Algorithms that look at loads
+/// get pairs: a backend's number, then its weight.
 pub(crate) fn table(algorithm: Algorithm, backends: &[Candidate]) -> Vec<u32> {
     let mut candidates: Vec<Candidate> = backends
         .iter()
@@ -37,19 +42,33 @@ pub(crate) fn table(algorithm: Algorithm, backends: &[Candidate]) -> Vec<u32> {
     }
     match algorithm {
         Algorithm::RoundRobin => candidates.iter().map(|candidate| candidate.id).collect(),
-        Algorithm::SourceHash => source_hash(&candidates),
+        Algorithm::WeightedRoundRobin => weighted::round_robin(&candidates),
+        Algorithm::SourceHash | Algorithm::DestinationHash => hash(&candidates),
         Algorithm::Maglev => maglev::table(&candidates),
+        Algorithm::LeastConnection
+        | Algorithm::WeightedLeastConnection
+        | Algorithm::Locality
+        | Algorithm::ReplicatedLocality
+        | Algorithm::ShortestDelay
+        | Algorithm::NeverQueue
+        | Algorithm::TwoChoices => candidates
+            .iter()
+            .flat_map(|candidate| [candidate.id, u32::from(candidate.weight)])
+            .collect(),
     }
 }
 
-/// Deals the buckets out in turn, each backend as many at once as its weight
-/// (`ip_vs_sh_reassign` in net/netfilter/ipvs/ip_vs_sh.c).
-fn source_hash(candidates: &[Candidate]) -> Vec<u32> {
+/// Deals the buckets out in turn, each backend as many at once as its share
+/// (`ip_vs_sh_reassign` in net/netfilter/ipvs/ip_vs_sh.c, which does not reduce weights and so gives
+/// all buckets to the first of several heavy ones). There are at least four buckets for each.
+fn hash(candidates: &[Candidate]) -> Vec<u32> {
+    let length = HASH_LENGTH.max((candidates.len() * 4).next_power_of_two());
     candidates
         .iter()
+        .zip(weighted::shares(candidates, HASH_SHARES))
         .cycle()
-        .flat_map(|candidate| std::iter::repeat_n(candidate.id, usize::from(candidate.weight)))
-        .take(SOURCE_HASH_LENGTH)
+        .flat_map(|(candidate, share)| std::iter::repeat_n(candidate.id, share as usize))
+        .take(length)
         .collect()
 }
 
@@ -66,11 +85,7 @@ mod tests {
 
     #[test]
     fn nothing_to_pick_from_is_an_empty_table() {
-        for algorithm in [
-            Algorithm::RoundRobin,
-            Algorithm::SourceHash,
-            Algorithm::Maglev,
-        ] {
+        for algorithm in Algorithm::ALL {
             assert!(table(algorithm, &[]).is_empty());
             assert!(table(algorithm, &[Candidate { id: 1, weight: 0 }]).is_empty());
         }
@@ -89,10 +104,27 @@ mod tests {
         assert_eq!(table[..5], [5, 5, 5, 6, 5]);
     }
 
+    #[test]
+    fn heavy_weights_share_the_buckets() {
+        let pair = |weight| [5, 6].map(|id| Candidate { id, weight });
+        let table = table(Algorithm::DestinationHash, &pair(65_535));
+        assert_eq!(table.iter().filter(|id| **id == 5).count(), 128);
+    }
+
+    #[test]
+    fn live_algorithms_get_the_weights_along() {
+        let backends = [
+            Candidate { id: 7, weight: 3 },
+            Candidate { id: 5, weight: 0 },
+            Candidate { id: 6, weight: 1 },
+        ];
+        assert_eq!(table(Algorithm::NeverQueue, &backends), [6, 1, 7, 3]);
+    }
+
     proptest! {
         #[test]
         fn order_of_the_backends_does_not_matter(mut ids in proptest::collection::vec(1u32.., 1..20)) {
-            for algorithm in [Algorithm::RoundRobin, Algorithm::SourceHash, Algorithm::Maglev] {
+            for algorithm in Algorithm::ALL {
                 let forward = table(algorithm, &candidates(&ids));
                 ids.reverse();
                 prop_assert_eq!(&forward, &table(algorithm, &candidates(&ids)));

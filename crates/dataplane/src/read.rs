@@ -155,7 +155,12 @@ impl Dataplane {
     /// When the kernel refuses.
     pub fn collect_garbage(&mut self) -> Result<usize, ReadError> {
         self.take_samples();
-        Ok(self.maps.collect_garbage(now_ns()).map_err(failure)?)
+        let removed = self.maps.collect_garbage(now_ns()).map_err(failure)?;
+        let repaired = self.maps.repair_loads(&mut self.drift).map_err(failure)?;
+        if repaired > 0 {
+            tracing::debug!(backends = repaired, "counts of flows repaired");
+        }
+        Ok(removed)
     }
 
     fn take_samples(&mut self) {

@@ -78,6 +78,14 @@ pub(crate) struct Balance {
     pub(crate) picks: Vec<u32>,
 }
 
+impl Balance {
+    /// The backends that may be picked, some of them several times.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = u32> {
+        let step = if self.algorithm.is_live() { 2 } else { 1 };
+        self.picks.iter().step_by(step).copied()
+    }
+}
+
 /// Where the picks of a frontend are kept, and how often they have changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {

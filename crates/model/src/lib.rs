@@ -18,7 +18,10 @@ mod topology;
 mod validate;
 mod vni;
 
-pub use balancing::{Algorithm, BackendId, ServiceId, UnknownAlgorithm};
+pub use balancing::{
+    Affinity, Algorithm, BackendId, BackendState, BadAffinity, Balancing, Member, ServiceId,
+    UnknownAlgorithm, UnknownState,
+};
 pub use carrier::{Carrier, UnknownCarrier};
 pub use family::{Family, PerFamily};
 pub use name::{BadName, EndpointName, NetworkName, NodeName, ServiceName};

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    BadName, BadPort, BadVni, EndpointName, Family, NetworkName, NodeName, Port, Protocol,
-    ServiceName, UnknownAlgorithm, UnknownCarrier, UnknownProtocol, Vni,
+    BadAffinity, BadName, BadPort, BadVni, EndpointName, Family, NetworkName, NodeName, Port,
+    Protocol, ServiceName, UnknownAlgorithm, UnknownCarrier, UnknownProtocol, UnknownState, Vni,
 };
 
 /// One thing that is wrong, and where.
@@ -200,6 +200,12 @@ pub enum ProblemKind {
     /// A string that names no carrier.
     #[error("`{text}`: {cause}")]
     UnknownCarrier { text: String, cause: UnknownCarrier },
+    /// A number that is no time of affinity.
+    #[error("{number}: {cause}")]
+    BadAffinity { number: i64, cause: BadAffinity },
+    /// A string that names no state of a backend.
+    #[error("`{text}`: {cause}")]
+    UnknownState { text: String, cause: UnknownState },
     /// `ports` without a port.
     #[error("`ports` is empty: leave it out to balance every port")]
     NoPorts,

@@ -127,6 +127,8 @@ pub struct Service {
     pub vips: Vec<Located<String>>,
     /// How its VIPs' backends are chosen.
     pub algorithm: Field<String>,
+    /// How long a client of its VIPs stays with its backend, in seconds.
+    pub affinity: Field<i64>,
     /// The ports of its VIPs.
     pub ports: Field<Vec<Located<Port>>>,
     /// The ports that it publishes.
@@ -153,6 +155,8 @@ pub struct Publish {
     pub port: Port,
     /// How its backends are chosen.
     pub algorithm: Field<String>,
+    /// How long a client stays with its backend, in seconds.
+    pub affinity: Field<i64>,
 }
 
 /// A backend.
@@ -162,4 +166,6 @@ pub struct Backend {
     pub endpoint: Field<String>,
     /// Its weight.
     pub weight: Field<i64>,
+    /// Whether it takes new flows.
+    pub state: Field<String>,
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::{
-    Algorithm, BackendId, Carrier, EndpointName, Family, NetworkName, NodeName, PerFamily, Port,
-    Protocol, ServiceId, ServiceName, Vni,
+    BackendId, BackendState, Balancing, Carrier, EndpointName, Family, Member, NetworkName,
+    NodeName, PerFamily, Port, Protocol, ServiceId, ServiceName, Vni,
 };
 
 /// The whole cluster. Made by [`crate::validate`] only, so what it says of itself holds: keys of
@@ -120,13 +120,13 @@ pub struct Service {
     /// Its VIPs: one for each subnet of the network.
     pub vips: PerFamily<IpAddr>,
     /// How a backend of a VIP is chosen.
-    pub algorithm: Algorithm,
+    pub balancing: Balancing,
     /// The ports of the VIPs; empty for every port, translated to itself.
     pub ports: Vec<PortMapping>,
     /// The ports that it publishes on every node.
     pub published: Vec<Published>,
-    /// The endpoints behind it with their weights (0 to 65,535), in the order of the topology.
-    pub members: Vec<(EndpointName, u16)>,
+    /// The endpoints behind it, in the order of the topology.
+    pub members: Vec<Member>,
     /// What clients dial, with the backends of each: one for each VIP and port, and one for each
     /// published port and family of the ingress network.
     pub frontends: Vec<Frontend>,
@@ -149,7 +149,7 @@ pub struct Published {
     /// The ports.
     pub mapping: PortMapping,
     /// How a backend is chosen.
-    pub algorithm: Algorithm,
+    pub balancing: Balancing,
 }
 
 /// Something that a client dials.
@@ -160,7 +160,7 @@ pub struct Frontend {
     /// The port; `None` is every port of every protocol.
     pub port: Option<(Port, Protocol)>,
     /// How a backend is chosen.
-    pub algorithm: Algorithm,
+    pub balancing: Balancing,
     /// Keys of [`Topology::backends`], in the order of the service's members.
     pub backends: Vec<BackendId>,
 }
@@ -189,6 +189,8 @@ pub struct Backend {
     pub port: Option<Port>,
     /// The weight, 0 to 65,535.
     pub weight: u16,
+    /// Whether it takes new flows.
+    pub state: BackendState,
 }
 
 /// Which side of a service a backend serves.

@@ -1,13 +1,14 @@
 //! One entry of the flow table: what a packet does to it.
 
-use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Load, Seen, Side, delivery};
+use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery};
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
 use super::Translation;
 use crate::{
     atomic,
     drops::now_ns,
-    maps::{EMBRYOS, FLOWS, LOADS, TRANSLATION, TWIN, slot},
+    loads,
+    maps::{EMBRYOS, FLOWS, TRANSLATION, TWIN, slot},
     skb::Skb,
 };
 
@@ -118,6 +119,7 @@ impl Entry {
             // A client that leaves without an answer fills no table.
             (true, FlowState::Closing) if seen & Seen::REPLIED != 0 => self.promote(key),
             (false, FlowState::Closed) => self.retire(key),
+            (true, FlowState::Closed) => self.count_end(),
             _ => {}
         }
     }
@@ -141,7 +143,7 @@ impl Entry {
                 let _ = EMBRYOS.remove(twin_key);
             }
         }
-        count_opened(flow.backend);
+        loads::opened(flow.backend);
         let _ = EMBRYOS.remove(key);
     }
 
@@ -150,7 +152,7 @@ impl Entry {
     #[inline(never)]
     fn retire(&self, key: &FlowKey) {
         let flow = self.flow();
-        count_end(self.flow);
+        self.count_end();
         let Some(twin_key) = twin(key, flow) else {
             return;
         };
@@ -164,16 +166,31 @@ impl Entry {
         let _ = FLOWS.remove(key);
     }
 
+    /// Counts the end of the flow, once, whoever sees it first. What was promoted was answered; what
+    /// is over before has failed.
+    #[inline(always)]
+    fn count_end(&self) {
+        let Flow { seen, backend, .. } = *self.flow();
+        if seen & Seen::COUNTED != 0 || set(self.flow, Seen::COUNTED) & Seen::COUNTED != 0 {
+            return;
+        }
+        if self.embryo {
+            loads::failed(backend);
+        } else {
+            loads::closed(backend);
+        }
+    }
+
     /// Forgets the flow, both its entries.
     #[inline(never)]
     pub(crate) fn remove(&self, key: &FlowKey) {
         let Some(twin_key) = twin(key, self.flow()) else {
             return;
         };
+        self.count_end();
         if self.embryo {
             let _ = EMBRYOS.remove(key);
         } else {
-            count_end(self.flow);
             let _ = FLOWS.remove(key);
             let _ = FLOWS.remove(twin_key);
         }
@@ -228,37 +245,4 @@ fn set(flow: *mut Flow, bits: u32) -> u32 {
     let seen = unsafe { &raw mut (*flow).seen };
     // SAFETY: `seen` is an aligned word of it.
     unsafe { atomic::set_u32(seen, bits) }
-}
-
-/// Counts the end of a flow, once, whoever sees it first.
-#[inline(always)]
-fn count_end(flow: *mut Flow) {
-    // SAFETY: as in `Entry::flow`.
-    let Flow { seen, backend, .. } = *unsafe { &*flow };
-    if seen & Seen::COUNTED == 0 && set(flow, Seen::COUNTED) & Seen::COUNTED == 0 {
-        count_closed(backend);
-    }
-}
-
-/// Counts the begin of a flow to a backend.
-#[inline(always)]
-pub(crate) fn count_opened(backend: u32) {
-    add_load(backend, |load| &raw mut load.opened);
-}
-
-/// Counts the end of one.
-#[inline(always)]
-pub(crate) fn count_closed(backend: u32) {
-    add_load(backend, |load| &raw mut load.closed);
-}
-
-#[inline(always)]
-fn add_load(backend: u32, field: impl Fn(&mut Load) -> *mut u64) {
-    let Some(load) = LOADS.get_ptr_mut(backend) else {
-        return;
-    };
-    // SAFETY: the pointer came from the map during this run.
-    let field = field(unsafe { &mut *load });
-    // SAFETY: `field` is an aligned word of it.
-    unsafe { atomic::add_u64(field, 1) };
 }

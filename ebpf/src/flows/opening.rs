@@ -8,7 +8,9 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 
 use super::{Translation, entry::find, forward_key, keep};
 use crate::{
+    balance::Request,
     drops::now_ns,
+    loads,
     maps::{EMBRYOS, NEW_FLOW, OPENED, OPENING, TRANSLATION, slot},
     skb::Skb,
 };
@@ -37,6 +39,8 @@ pub(crate) struct Opening {
     pub(crate) port: u16,
     /// Zero.
     pub(crate) reserved: u16,
+    /// What the backend was picked by. It is here because the stack has no room for it.
+    pub(crate) request: Request,
 }
 
 impl Opening {
@@ -110,7 +114,9 @@ pub(crate) fn open_reverse(skb: Skb, header: &Header, opening: &Opening) -> Resu
     reverse.delivery = opening.reply;
     EMBRYOS
         .insert(key, reverse, u64::from(BPF_NOEXIST))
-        .map_err(|_| DropReason::Collision)
+        .map_err(|_| DropReason::Collision)?;
+    loads::picked(opening.backend);
+    Ok(())
 }
 
 /// Opens a flow of which this node has the client's side only.
@@ -125,7 +131,9 @@ pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Resu
     let key = keep(forward_key(opening.net, header))?;
     EMBRYOS
         .insert(key, forward, 0)
-        .map_err(|_| DropReason::TableFull)
+        .map_err(|_| DropReason::TableFull)?;
+    loads::picked(opening.backend);
+    Ok(())
 }
 
 #[inline(always)]

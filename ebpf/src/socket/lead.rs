@@ -3,7 +3,7 @@
 use abi::{Backend, DropReason, Header, Lead, backend_state};
 
 use super::{dial::Dial, frontend::Frontend};
-use crate::{balance, flows, flows::Opening, maps::BACKENDS};
+use crate::{balance, flows::Opening, loads, maps::BACKENDS};
 
 /// Chooses a backend.
 #[inline(always)]
@@ -32,7 +32,7 @@ pub(super) fn begin(
     lead.net = frontend.net;
     lead.service = frontend.service.id;
     lead.backend = opening.backend;
-    flows::count_opened(opening.backend);
+    loads::led(opening.backend);
     dial.set(&opening.address, opening.port);
 }
 
@@ -40,7 +40,7 @@ pub(super) fn begin(
 #[inline(always)]
 pub(super) fn end(lead: &mut Lead) {
     if lead.backend != 0 {
-        flows::count_closed(lead.backend);
+        loads::left(lead.backend);
         lead.backend = 0;
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use abi::{
-    Address, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow, FlowKey, FragmentKey,
-    FragmentPorts, Iface, Load, NetId, Network, PublishedKey, Service, ServiceKey, Settings, Vtep,
+    Address, Affinity, AffinityKey, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow,
+    FlowKey, FragmentKey, FragmentPorts, Iface, Load, Locality, NetId, Network, PublishedKey,
+    Service, ServiceKey, Settings, Vtep,
 };
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -62,6 +63,8 @@ pub struct Tables {
     fragments: Hash<FragmentKey, FragmentPorts>,
     drops: PerCpuArray<MapData, DropCounter>,
     samples: RingBuf<MapData>,
+    affinities: Hash<AffinityKey, Affinity>,
+    localities: Hash<AffinityKey, Locality>,
     flows: Hash<FlowKey, Flow>,
     embryos: Hash<FlowKey, Flow>,
 }
@@ -107,6 +110,8 @@ impl Tables {
             fragments: take!(ebpf, "FRAGMENTS"),
             drops: take!(ebpf, "DROPS"),
             samples: take!(ebpf, "SAMPLES"),
+            affinities: take!(ebpf, "AFFINITIES"),
+            localities: take!(ebpf, "LOCALITIES"),
             flows: take!(ebpf, "FLOWS"),
             embryos: take!(ebpf, "EMBRYOS"),
         })
@@ -120,6 +125,8 @@ impl Tables {
         empty(&mut self.flows)?;
         empty(&mut self.embryos)?;
         empty(&mut self.fragments)?;
+        empty(&mut self.affinities)?;
+        empty(&mut self.localities)?;
         self.settings.set(0, contents.settings, 0)?;
         replace(&mut self.ifaces, &contents.ifaces)?;
         replace(&mut self.networks, &contents.networks)?;
@@ -191,6 +198,46 @@ impl Tables {
     /// When the kernel refuses to tell.
     pub fn loads(&self) -> Result<BTreeMap<u32, Load>> {
         all(&self.loads)
+    }
+
+    /// All of `affinities`.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn affinities(&self) -> Result<BTreeMap<AffinityKey, Affinity>> {
+        all(&self.affinities)
+    }
+
+    /// Writes what is remembered of a client.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_affinity(&mut self, key: &AffinityKey, affinity: &Affinity) -> Result<()> {
+        Ok(self.affinities.insert(key, affinity, 0)?)
+    }
+
+    /// All of `localities`.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn localities(&self) -> Result<BTreeMap<AffinityKey, Locality>> {
+        all(&self.localities)
+    }
+
+    /// Writes what is remembered of a destination.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_locality(&mut self, key: &AffinityKey, locality: &Locality) -> Result<()> {
+        Ok(self.localities.insert(key, locality, 0)?)
+    }
+
+    /// Writes the counts of a backend.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_load(&mut self, backend: u32, load: &Load) -> Result<()> {
+        Ok(self.loads.insert(backend, load, 0)?)
     }
 
     /// All of `cursors`.

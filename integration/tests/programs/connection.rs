@@ -26,6 +26,7 @@ const RST: u8 = 0x04;
 /// What other tests need of these tables.
 pub(crate) const CLIENT_IFINDEX: u32 = CLIENT.1;
 pub(crate) const NETWORK_NUMBER: u32 = NET.0;
+pub(crate) const MESH_NUMBER: u32 = MESH.0;
 
 /// The client's address.
 pub(crate) fn client(family: usize) -> Address {

@@ -12,6 +12,7 @@
 mod compare;
 mod connection;
 mod dice;
+mod distribution;
 mod explainer;
 mod headers;
 mod oracle;

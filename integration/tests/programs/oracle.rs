@@ -6,6 +6,7 @@ mod errors;
 pub(crate) mod flows;
 mod from_overlay;
 mod from_task;
+mod live;
 mod mesh;
 mod node;
 mod pick;
@@ -16,7 +17,7 @@ mod vip;
 
 use std::collections::BTreeMap;
 
-use abi::{Address, DropReason, Endpoint, EndpointKey, Mac, NetId, ROUTER_MAC, iface};
+use abi::{Address, AffinityKey, DropReason, Endpoint, EndpointKey, Mac, NetId, ROUTER_MAC, iface};
 use integration::testrun::{Contents, Packet, Program};
 
 pub(crate) use errors::Quote;
@@ -67,6 +68,10 @@ pub(crate) struct Oracle {
     pub(crate) contents: Contents,
     pub(crate) flows: Flows,
     ports: BTreeMap<Pieces, (u16, u16)>,
+    /// Where clients stay.
+    pub(crate) clients: BTreeMap<AffinityKey, u32>,
+    /// What destinations lead to.
+    pub(crate) destinations: BTreeMap<AffinityKey, [u32; 8]>,
 }
 
 impl Oracle {
@@ -79,6 +84,8 @@ impl Oracle {
             contents,
             flows,
             ports: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            destinations: BTreeMap::new(),
         }
     }
 

@@ -207,6 +207,12 @@ pub(crate) fn same_tables(kernel: &Kernel, oracle: &Oracle) -> Result<()> {
         kernel.tables.cursors()? == oracle.contents.cursors,
         "cursors"
     );
+    let clients = kernel.tables.affinities()?.into_iter();
+    let clients: BTreeMap<_, _> = clients.map(|(key, it)| (key, it.backend)).collect();
+    ensure!(clients == oracle.clients, "affinities");
+    let destinations = kernel.tables.localities()?.into_iter();
+    let destinations: BTreeMap<_, _> = destinations.map(|(key, it)| (key, it.backends)).collect();
+    ensure!(destinations == oracle.destinations, "localities");
     Ok(())
 }
 

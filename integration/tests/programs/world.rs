@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use abi::{
     Address, Backend, Endpoint, EndpointKey, Iface, Load, NetId, Network, PublishedKey, Service,
-    ServiceKey, Settings, Vtep, endpoint, iface,
+    ServiceKey, Settings, Vtep, endpoint, iface, service_flag,
 };
 use integration::testrun::Contents;
 
@@ -210,13 +210,19 @@ impl World {
             net,
             vtep,
             port: dice.of(&[0, 8080, 9000]),
-            weight: 1,
-            state: 1,
+            weight: dice.of(&[0, 1, 1, 1]),
+            state: dice.of(&[1, 1, 1, 2]),
             reserved: [0; 3],
         };
         self.contents.backends.insert(id, backend);
         if !dice.chance(10) {
-            self.contents.loads.insert(id, Load::default());
+            let picked = dice.next() % 12;
+            let load = Load {
+                picked,
+                closed: dice.next() % (picked + 1),
+                ..Load::default()
+            };
+            self.contents.loads.insert(id, load);
         }
         id
     }
@@ -240,7 +246,8 @@ impl World {
                 protocol: *protocol,
                 reserved: 0,
             };
-            let service = self.service(dice, if has_backends { backends } else { &[] });
+            let mut service = self.service(dice, if has_backends { backends } else { &[] });
+            service.flags = if whole { service_flag::EVERY_PORT } else { 0 };
             self.contents.services.insert(key, service);
         }
     }
@@ -249,7 +256,13 @@ impl World {
         let id = dice.word() | 1;
         let mut service = Service {
             id,
-            algorithm: u32::try_from(1 + dice.below(3)).unwrap(),
+            // All that do not draw lots, but more of those that can be told beforehand.
+            algorithm: if dice.chance(50) {
+                dice.of(&[1, 2, 3, 4, 9])
+            } else {
+                u32::try_from(1 + dice.below(11)).unwrap()
+            },
+            affinity_seconds: if dice.chance(20) { 3600 } else { 0 },
             generation: 1,
             ..Service::default()
         };
@@ -270,8 +283,7 @@ impl World {
         } else {
             9 + dice.below(30)
         };
-        service.pick_length = u32::try_from(length).unwrap();
-        let stale = dice.word() & !1;
+        let stale = (dice.word() & !1).max(2);
         let picks = (0..length).map(|_| {
             if dice.chance(3) {
                 stale
@@ -279,12 +291,19 @@ impl World {
                 dice.of(backends)
             }
         });
-        if length <= 8 {
-            for (place, pick) in service.inline.iter_mut().zip(picks.collect::<Vec<_>>()) {
+        let mut picks: Vec<u32> = picks.collect();
+        if (5..=8).contains(&service.algorithm) || service.algorithm > 9 {
+            picks = picks
+                .into_iter()
+                .flat_map(|id| [id, 1 + dice.word() % 4])
+                .collect();
+        }
+        service.pick_length = u32::try_from(picks.len()).unwrap();
+        if picks.len() <= 8 {
+            for (place, pick) in service.inline.iter_mut().zip(picks) {
                 *place = pick;
             }
         } else {
-            let picks: Vec<u32> = picks.collect();
             let last = self.contents.picks.keys().next_back();
             service.pick_offset = last.map_or(0, |last| last + 1) + dice.word() % 9;
             for (index, pick) in (service.pick_offset..).zip(picks) {
@@ -325,7 +344,8 @@ impl World {
                     reserved: 0,
                 };
                 let none = dice.chance(15);
-                let service = self.service(dice, if none { &[] } else { &backends[family] });
+                let mut service = self.service(dice, if none { &[] } else { &backends[family] });
+                service.flags = service_flag::PUBLISHED;
                 self.contents.published.insert(key, service);
             }
         }

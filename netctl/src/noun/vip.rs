@@ -39,6 +39,7 @@ impl Shown for Vip {
                 protocol: Protocol::Tcp,
             }],
             algorithm: "rr".to_owned(),
+            affinity: 600,
             backends: vec![Backend {
                 id: "0badf00d".to_owned(),
                 endpoint: "web-1".to_owned(),
@@ -46,7 +47,9 @@ impl Shown for Vip {
                 address: "10.0.1.11:8080".to_owned(),
                 state: BackendState::Ready,
                 weight: 1,
+                share: 100.0,
                 active: Some(1),
+                inactive: Some(0),
                 total: Some(2),
             }],
         }
@@ -92,13 +95,16 @@ pub(crate) fn describe(vip: &Vip) -> Vec<String> {
         format!("Addresses:\t{}", cell::list(&vip.addresses)),
         format!("Ports:\t{}", ports(&vip.ports)),
         format!("Algorithm:\t{}", vip.algorithm),
+        format!("Affinity:\t{}", cell::seconds(vip.affinity)),
     ]);
     if vip.backends.is_empty() {
         lines.push("Backends:    none: clients are refused".to_owned());
         return lines;
     }
     lines.push("Backends:".to_owned());
-    let mut table = vec!["  ID\tENDPOINT\tNODE\tADDRESS\tSTATE\tWEIGHT\tACTIVE\tTOTAL".to_owned()];
+    let mut table = vec![
+        "  ID\tENDPOINT\tNODE\tADDRESS\tSTATE\tWEIGHT\tSHARE\tACTIVE\tINACTIVE\tTOTAL".to_owned(),
+    ];
     table.extend(vip.backends.iter().map(backend));
     lines.extend(align(&table));
     lines
@@ -112,7 +118,9 @@ fn backend(backend: &Backend) -> String {
         backend.address.clone(),
         backend.state.as_str().to_owned(),
         backend.weight.to_string(),
+        cell::percent(backend.share),
         cell::optional(backend.active),
+        cell::optional(backend.inactive),
         cell::optional(backend.total),
     ];
     cells.join("\t")

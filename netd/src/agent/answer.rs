@@ -156,8 +156,9 @@ fn dropped(drop: &dataplane::Drop) -> Drop {
 
 const fn backend_load(load: &dataplane::Load) -> Load {
     Load {
-        opened: load.opened,
-        closed: load.closed,
+        active: load.active(),
+        inactive: load.inactive(),
+        total: load.total(),
     }
 }
 

@@ -206,10 +206,12 @@ pub(crate) struct Sample {
 /// Connections of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// Opened so far.
-    pub(crate) opened: u64,
-    /// Closed so far.
-    pub(crate) closed: u64,
+    /// Answered, and not ended.
+    pub(crate) active: u64,
+    /// Not answered yet.
+    pub(crate) inactive: u64,
+    /// Ever given to it.
+    pub(crate) total: u64,
 }
 
 /// What the data plane has made.

@@ -77,7 +77,7 @@ fn endpoint(
 fn services(snapshot: &Snapshot) -> BTreeMap<&EndpointName, Vec<String>> {
     let mut services: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (service, it) in &snapshot.topology.services {
-        for (endpoint, _) in &it.members {
+        for endpoint in it.members.iter().map(|member| &member.endpoint) {
             services
                 .entry(endpoint)
                 .or_default()

@@ -117,7 +117,10 @@ fn members(snapshot: &Snapshot) -> BTreeMap<u32, Members> {
         .filter(|(_, service)| !service.published.is_empty());
     for (name, service) in publishing {
         ingress.services.push(name.to_string());
-        let endpoints = service.members.iter().map(|(name, _)| name.to_string());
+        let endpoints = service
+            .members
+            .iter()
+            .map(|member| member.endpoint.to_string());
         ingress.endpoints.extend(endpoints);
     }
     ingress.endpoints.sort();

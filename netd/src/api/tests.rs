@@ -142,7 +142,13 @@ async fn vips_have_each_backend_once_with_its_connections() {
         ]
     );
     let first = &vip.backends[0];
-    assert_eq!((first.active, first.total), (Some(2), Some(5)));
+    assert_eq!(
+        (first.active, first.inactive, first.total),
+        (Some(2), Some(1), Some(5))
+    );
+    let shares: Vec<_> = vip.backends.iter().map(|it| it.share).collect();
+    assert_eq!(shares, [50.0; 4], "round robin does not weigh");
+    assert_eq!(vip.affinity, 0);
     assert_eq!(
         (vip.backends[1].active, vip.backends[1].total),
         (Some(0), Some(0))

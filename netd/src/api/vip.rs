@@ -8,6 +8,7 @@ use model::{BackendId, FrontendKind, Service, ServiceName, Topology};
 
 use super::lookup::{Named, find};
 use super::refusal::Refusal;
+use super::share::Shares;
 use super::snapshot::{Snapshot, service_id, values, wire_protocol};
 use crate::agent::{BackendLoad, Handle};
 
@@ -59,7 +60,8 @@ fn vip(topology: &Topology, loads: &Loads, name: &ServiceName, service: &Service
         network: service.network.to_string(),
         addresses: values(&service.vips),
         ports: ports.collect(),
-        algorithm: service.algorithm.to_string(),
+        algorithm: service.balancing.algorithm.to_string(),
+        affinity: service.balancing.affinity.seconds(),
         backends: backends(topology, loads, service),
     }
 }
@@ -74,8 +76,9 @@ fn backends(topology: &Topology, loads: &Loads, service: &Service) -> Vec<Backen
         .collect();
     ids.sort_by_key(|id| order(topology, *id));
     ids.dedup();
+    let shares = Shares::of_vips(topology, service);
     ids.into_iter()
-        .map(|id| backend(topology, loads, id))
+        .map(|id| backend(topology, loads, id, shares.of(id)))
         .collect()
 }
 
@@ -85,7 +88,7 @@ fn order(topology: &Topology, id: BackendId) -> impl Ord {
     (&backend.endpoint, backend.address, backend.port, id)
 }
 
-fn backend(topology: &Topology, loads: &Loads, id: BackendId) -> Backend {
+fn backend(topology: &Topology, loads: &Loads, id: BackendId, share: f64) -> Backend {
     let backend = &topology.backends[&id];
     let endpoint = &topology.endpoints[&backend.endpoint];
     let load = loads
@@ -99,9 +102,14 @@ fn backend(topology: &Topology, loads: &Loads, id: BackendId) -> Backend {
             || backend.address.to_string(),
             |port| SocketAddr::new(backend.address, port.get()).to_string(),
         ),
-        state: BackendState::Ready,
+        state: match backend.state {
+            model::BackendState::Ready => BackendState::Ready,
+            model::BackendState::Draining => BackendState::Draining,
+        },
         weight: backend.weight,
-        active: load.map(|load| load.opened.saturating_sub(load.closed)),
-        total: load.map(|load| load.opened),
+        share,
+        active: load.map(|load| load.active),
+        inactive: load.map(|load| load.inactive),
+        total: load.map(|load| load.total),
     }
 }

@@ -170,8 +170,8 @@ impl Part<'_> {
             for frontend in &service.frontends {
                 let balanced = Service {
                     id: service.id.get(),
-                    algorithm: algorithm(frontend.algorithm),
-                    affinity_seconds: 0,
+                    algorithm: algorithm(frontend.balancing.algorithm),
+                    affinity_seconds: frontend.balancing.affinity.seconds(),
                     backends: frontend.backends.iter().map(|id| id.get()).collect(),
                 };
                 let port = frontend
@@ -220,6 +220,7 @@ impl Part<'_> {
                     address: backend.address,
                     port,
                     weight,
+                    is_draining: backend.state == model::BackendState::Draining,
                 },
             );
         }
@@ -249,8 +250,17 @@ const fn any(family: Family) -> IpAddr {
 const fn algorithm(algorithm: model::Algorithm) -> Algorithm {
     match algorithm {
         model::Algorithm::Rr => Algorithm::RoundRobin,
+        model::Algorithm::Wrr => Algorithm::WeightedRoundRobin,
+        model::Algorithm::Lc => Algorithm::LeastConnection,
+        model::Algorithm::Wlc => Algorithm::WeightedLeastConnection,
+        model::Algorithm::Lblc => Algorithm::Locality,
+        model::Algorithm::Lblcr => Algorithm::ReplicatedLocality,
+        model::Algorithm::Dh => Algorithm::DestinationHash,
         model::Algorithm::Sh => Algorithm::SourceHash,
+        model::Algorithm::Sed => Algorithm::ShortestDelay,
+        model::Algorithm::Nq => Algorithm::NeverQueue,
         model::Algorithm::Mh => Algorithm::Maglev,
+        model::Algorithm::P2c => Algorithm::TwoChoices,
     }
 }
 

@@ -117,6 +117,7 @@ impl Reader {
             network: self.string(table, "network"),
             vips: or_empty(self.strings(table, "vips")),
             algorithm: self.string(table, "algorithm"),
+            affinity: self.integer(table, "affinity"),
             ports: self.list(table, "ports", "tables", port),
             publish: or_empty(self.list(table, "publish", "tables", publish)),
             backends: or_empty(self.list(table, "backends", "strings and tables", Self::backend)),
@@ -135,10 +136,11 @@ impl Reader {
         Publish {
             port: self.port(table),
             algorithm: self.string(table, "algorithm"),
+            affinity: self.integer(table, "affinity"),
         }
     }
 
-    /// Either an endpoint's name or a table with the name and a weight.
+    /// Either an endpoint's name or a table with the name, a weight and a state.
     fn backend<'a>(&mut self, value: &'a Spanned<DeValue<'a>>) -> Option<Located<Backend>> {
         let line = self.line(value.span().start);
         if let Some(name) = value.get_ref().as_str() {
@@ -150,7 +152,7 @@ impl Reader {
                 line,
                 value: Backend {
                     endpoint,
-                    weight: Field::Absent,
+                    ..Backend::default()
                 },
             });
         }
@@ -162,6 +164,7 @@ impl Reader {
         Some(self.read(table, |reader, table| Backend {
             endpoint: reader.string(table, "endpoint"),
             weight: reader.integer(table, "weight"),
+            state: reader.string(table, "state"),
         }))
     }
 }
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn backends_are_names_or_tables() {
-        let text = "[[service]]\nbackends = [\n 'a',\n { endpoint = 'b', weight = 7 },\n]\npublish = [{ port = 80, algorithm = 'sh' }]";
+        let text = "[[service]]\nbackends = [\n 'a',\n { endpoint = 'b', weight = 7, state = 'draining' },\n]\naffinity = 60\npublish = [{ port = 80, algorithm = 'sh', affinity = 0 }]";
         let (topology, mistakes) = parse(text);
         assert_eq!(mistakes, []);
         let service = &topology.services[0].value;
@@ -221,6 +224,9 @@ mod tests {
         assert_eq!((a.line, b.line), (3, 4));
         assert_eq!(a.value.endpoint.given().unwrap().value, "a");
         assert_eq!(b.value.weight.given().unwrap().value, 7);
+        assert_eq!(b.value.state.given().unwrap().value, "draining");
+        assert_eq!(service.affinity.given().unwrap().value, 60);
+        assert_eq!(service.publish[0].value.affinity.given().unwrap().value, 0);
         assert_eq!(
             service.publish[0].value.algorithm.given().unwrap().value,
             "sh"

@@ -169,6 +169,7 @@ fn add_task(desired: &mut Desired, task: &Namespace, number: u8) {
             address,
             port: 8080,
             weight: 1,
+            is_draining: false,
         };
         desired.backends.insert(id + u32::from(number), backend);
     }

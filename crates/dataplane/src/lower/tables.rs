@@ -312,7 +312,11 @@ impl Lowering<'_> {
                 vtep: found.value.vtep,
                 port: backend.port,
                 weight: backend.weight,
-                state: backend_state::READY,
+                state: if backend.is_draining {
+                    backend_state::DRAINING
+                } else {
+                    backend_state::READY
+                },
                 reserved: [0; 3],
             };
             backends.insert(*id, value);
@@ -327,11 +331,12 @@ impl Lowering<'_> {
                 self.balance(service, every_port(frontend)),
             )
         });
-        let outside = self
-            .desired
-            .published
-            .iter()
-            .map(|(published, service)| (published_key(published), self.balance(service, 0)));
+        let outside = self.desired.published.iter().map(|(published, service)| {
+            (
+                published_key(published),
+                self.balance(service, service_flag::PUBLISHED),
+            )
+        });
         inside.chain(outside).collect()
     }
 
@@ -342,12 +347,31 @@ impl Lowering<'_> {
             .map_or(0, |backend| backend.weight)
     }
 
-    fn balance(&self, service: &Service, flags: u32) -> Balance {
-        let candidate = |id: &u32| Candidate {
-            id: *id,
-            weight: self.weight(*id),
+    /// Who may be picked: ready backends, or where there is none that takes flows, those that drain. The
+    /// last one of a service serves until it is gone.
+    fn candidates(&self, service: &Service) -> Vec<Candidate> {
+        let backends = service.backends.iter();
+        let known = backends.filter_map(|id| Some((*id, self.desired.backends.get(id)?)));
+        let (draining, ready): (Vec<_>, Vec<_>) =
+            known.partition(|(_, backend)| backend.is_draining);
+        let candidates = |backends: Vec<(u32, &crate::desired::Backend)>| {
+            let candidates = backends.into_iter().map(|(id, backend)| Candidate {
+                id,
+                weight: backend.weight,
+            });
+            candidates
+                .filter(|candidate| candidate.weight > 0)
+                .collect::<Vec<_>>()
         };
-        let candidates: Vec<Candidate> = service.backends.iter().map(candidate).collect();
+        let ready = candidates(ready);
+        if ready.is_empty() {
+            return candidates(draining);
+        }
+        ready
+    }
+
+    fn balance(&self, service: &Service, flags: u32) -> Balance {
+        let candidates = self.candidates(service);
         Balance {
             service: service.id,
             algorithm: service.algorithm,

@@ -5,6 +5,7 @@
 use abi::hash::murmur3_32;
 
 use super::Candidate;
+use super::weighted::gcd;
 
 /// Fills the table. `candidates` are sorted by id, unique, not empty and have weights.
 pub(super) fn table(candidates: &[Candidate]) -> Vec<u32> {
@@ -72,10 +73,6 @@ fn turns(candidates: &[Candidate]) -> Vec<u16> {
         .iter()
         .map(|c| ((c.weight / divisor) >> shift).max(1))
         .collect()
-}
-
-fn gcd(a: u16, b: u16) -> u16 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// One backend's way through the table: a permutation of its places.

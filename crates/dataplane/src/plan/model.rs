@@ -157,7 +157,7 @@ impl Model {
     /// What traffic relies on between any two changes.
     fn check(&self, after: &Change) {
         for service in self.frontends.values() {
-            for id in self.balance(service).picks {
+            for id in self.balance(service).backends() {
                 assert!(
                     self.backends.contains_key(&id),
                     "a pick of nobody after {after:?}"
@@ -340,7 +340,10 @@ impl Model {
             TableChange::PurgeFlows(purge) => {
                 self.flows.0.retain(|id, _| !purge.backends.contains(id));
                 self.flows.1.retain(|key, _| !purge.endpoints.contains(key));
-                let picked = self.frontends.values().flat_map(|s| self.balance(s).picks);
+                let picked = self
+                    .frontends
+                    .values()
+                    .flat_map(|s| self.balance(s).backends().collect::<Vec<_>>());
                 let moved =
                     |id: &u32| purge.backends.contains(id) && !self.backends.contains_key(id);
                 assert!(

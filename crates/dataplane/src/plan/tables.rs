@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
     Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, Service,
-    Settings, Vtep,
+    Settings, Vtep, backend_state,
 };
 
 use super::Observed;
@@ -91,6 +91,9 @@ impl TableChange {
 pub(crate) struct Purge {
     /// Those with one of these backends.
     pub(crate) backends: BTreeSet<u32>,
+    /// Those with one of these backends that are not TCP: nothing tells when they end, and until then
+    /// clients would be sent to a backend that is about to go.
+    pub(crate) draining: BTreeSet<u32>,
     /// Those with one of these at either end.
     pub(crate) endpoints: BTreeSet<EndpointKey>,
     /// Those that came from one of these nodes.
@@ -99,7 +102,10 @@ pub(crate) struct Purge {
 
 impl Purge {
     fn is_empty(&self) -> bool {
-        self.backends.is_empty() && self.endpoints.is_empty() && self.vteps.is_empty()
+        self.backends.is_empty()
+            && self.draining.is_empty()
+            && self.endpoints.is_empty()
+            && self.vteps.is_empty()
     }
 }
 
@@ -348,6 +354,7 @@ fn purge(wanted: &Tables, present: &Tables) -> Purge {
             purge.backends.insert(*id);
         }
     }
+    purge.draining = draining(wanted, present);
     for (key, old) in &present.endpoints {
         let moved = |new: &Local<Endpoint>| {
             (&new.link, new.value.vtep, new.value.mac, new.value.kind)
@@ -364,6 +371,24 @@ fn purge(wanted: &Tables, present: &Tables) -> Purge {
         }
     }
     purge
+}
+
+/// The backends that begin to drain while others take over.
+fn draining(wanted: &Tables, present: &Tables) -> BTreeSet<u32> {
+    let drains = |backend: &Backend| backend.state == backend_state::DRAINING;
+    let mut draining: BTreeSet<u32> = wanted
+        .backends
+        .iter()
+        .filter(|(id, new)| drains(new) && present.backends.get(id).is_some_and(|old| !drains(old)))
+        .map(|(id, _)| *id)
+        .collect();
+    if draining.is_empty() {
+        return draining;
+    }
+    for id in wanted.frontends.values().flat_map(Balance::backends) {
+        draining.remove(&id);
+    }
+    draining
 }
 
 fn push<T>(changes: &mut Vec<TableChange>, items: Vec<T>, change: fn(Vec<T>) -> TableChange) {

@@ -33,6 +33,7 @@ struct Task {
     publishes: bool,
     interface: u8,
     weight: u16,
+    is_draining: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -52,10 +53,10 @@ fn task() -> impl Strategy<Value = Task> {
         any::<bool>(),
         any::<bool>(),
         0u8..2,
-        0u16..4,
+        (0u16..4, prop::bool::weighted(0.2)),
     )
         .prop_map(
-            |(number, node, net, gateway, publishes, interface, weight)| Task {
+            |(number, node, net, gateway, publishes, interface, (weight, is_draining))| Task {
                 number,
                 node,
                 net,
@@ -63,16 +64,13 @@ fn task() -> impl Strategy<Value = Task> {
                 publishes,
                 interface,
                 weight,
+                is_draining,
             },
         )
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let algorithm = prop_oneof![
-        Just(Algorithm::RoundRobin),
-        Just(Algorithm::SourceHash),
-        Just(Algorithm::Maglev)
-    ];
+    let algorithm = prop::sample::select(&Algorithm::ALL[..]);
     let tasks = proptest::collection::vec(task(), 0..12);
     (tasks, algorithm, 1u8..4, 1400u32..1600, 4789u16..4791).prop_map(
         |(mut tasks, algorithm, uplinks, mtu, port)| {
@@ -214,6 +212,7 @@ fn add_task(desired: &mut Desired, task: &Task) {
         address,
         port: 80,
         weight: task.weight,
+        is_draining: task.is_draining,
     };
     desired.backends.insert(id, backend);
     if task.gateway && task.publishes {
@@ -225,6 +224,7 @@ fn add_task(desired: &mut Desired, task: &Task) {
             address: ingress,
             port: 80,
             weight: task.weight,
+            is_draining: task.is_draining,
         };
         desired.backends.insert(id + 1000, backend);
     }
@@ -343,6 +343,7 @@ fn full_array_of_picks_is_a_problem() {
         publishes: false,
         interface: 0,
         weight: 1,
+        is_draining: false,
     });
     let case = Case {
         tasks: tasks.collect(),
@@ -368,6 +369,7 @@ fn publishing_task() -> Case {
         publishes: true,
         interface: 0,
         weight: 1,
+        is_draining: false,
     };
     Case {
         tasks: vec![task],
@@ -478,6 +480,7 @@ fn replaced_maglev_table_stays_readable_until_it_has_outlived_its_use() {
         publishes: false,
         interface: 0,
         weight: 1,
+        is_draining: false,
     };
     let case = |tasks: &[u8]| Case {
         tasks: tasks.iter().map(|number| task(*number)).collect(),
@@ -499,4 +502,47 @@ fn replaced_maglev_table_stays_readable_until_it_has_outlived_its_use() {
     changes.iter().for_each(|change| model.apply(change));
     let third = model.observe().places[&key];
     assert_eq!((third.range(), third.second_length), (second.range(), 0));
+}
+
+#[test]
+fn draining_backend_leaves_the_picks_and_the_last_one_stays() {
+    let case = |draining: [bool; 2]| Case {
+        tasks: (1..)
+            .zip(draining)
+            .map(|(number, is_draining)| Task {
+                number,
+                node: 0,
+                net: 0,
+                gateway: false,
+                publishes: false,
+                interface: 0,
+                weight: 1,
+                is_draining,
+            })
+            .collect(),
+        algorithm: Algorithm::RoundRobin,
+        uplinks: 1,
+        mtu: 1500,
+        port: 4789,
+    };
+    let model = node();
+    let picks = |draining| {
+        let world = wanted(&case(draining), &model);
+        world.tables.frontends.into_values().next().unwrap().picks
+    };
+    assert_eq!(picks([false, false]), [1, 2]);
+    assert_eq!(picks([true, false]), [2]);
+    assert_eq!(picks([true, true]), [1, 2]);
+    let mut model = node();
+    reach(&mut model, &case([false, false]));
+    let changes = plan(&wanted(&case([true, false]), &model), &model.observe()).unwrap();
+    let purge = changes.iter().find_map(|change| {
+        if let Change::Table(TableChange::PurgeFlows(purge)) = change {
+            Some(purge)
+        } else {
+            None
+        }
+    });
+    assert_eq!(purge.unwrap().draining, BTreeSet::from([1]));
+    assert!(purge.unwrap().backends.is_empty(), "connections go on");
 }

@@ -13,7 +13,10 @@ use super::{Outcome, Stop, Walk, network};
 const ATTEMPTS: u32 = 4;
 
 /// Flags that the explainer knows: those that change nothing for a packet's way to its backend.
-const KNOWN: u32 = service_flag::DSR | service_flag::DIRECT_SOCKETS_OFF | service_flag::EVERY_PORT;
+const KNOWN: u32 = service_flag::DSR
+    | service_flag::DIRECT_SOCKETS_OFF
+    | service_flag::EVERY_PORT
+    | service_flag::PUBLISHED;
 
 impl Walk<'_> {
     /// A task's packet to a VIP.
@@ -154,7 +157,7 @@ impl Walk<'_> {
         let packet = self.path.packet;
         let (source, length) = (self.source(), service.pick_length);
         let value = match Algorithm::from_u32(service.algorithm) {
-            Some(Algorithm::RoundRobin) => {
+            Some(Algorithm::RoundRobin | Algorithm::WeightedRoundRobin) => {
                 let cursor = self.tables.cursor(service.id);
                 let value = cursor.unwrap_or(0).wrapping_add(attempt);
                 let shown = format!(
@@ -170,6 +173,18 @@ impl Walk<'_> {
                 let port = packet.source.port();
                 connection_hash(&source, port, packet.protocol, service.id).wrapping_add(attempt)
             }
+            Some(Algorithm::DestinationHash) => {
+                client_hash(&self.destination()).wrapping_add(attempt)
+            }
+            Some(
+                Algorithm::LeastConnection
+                | Algorithm::WeightedLeastConnection
+                | Algorithm::Locality
+                | Algorithm::ReplicatedLocality
+                | Algorithm::ShortestDelay
+                | Algorithm::NeverQueue
+                | Algorithm::TwoChoices,
+            ) => return Err(Stop::Unknown("a service that is balanced by loads")),
             None => return Err(Stop::Unknown("a service with an unknown algorithm")),
         };
         Ok(pick_index(value, length))

@@ -139,8 +139,8 @@ pub(super) fn serving_tasks(users: &Users<'_>) -> Vec<bool> {
         .services
         .iter()
         .filter(|service| !service.published.is_empty());
-    for (member, _) in publishing.flat_map(|service| &service.members) {
-        if let Some(endpoint) = users.endpoints.get(member) {
+    for member in publishing.flat_map(|service| &service.members) {
+        if let Some(endpoint) = users.endpoints.get(&member.endpoint) {
             serving[endpoint.task] = true;
         }
     }

@@ -47,7 +47,7 @@ impl Parts {
                 id: ServiceId(number),
                 network: draft.network.clone(),
                 vips: *vips,
-                algorithm: draft.algorithm,
+                balancing: draft.balancing,
                 ports: draft.ports.clone(),
                 published: draft.published.clone(),
                 members: draft.members.clone(),
@@ -190,7 +190,7 @@ impl Numbering<'_> {
                 frontends.push(Frontend {
                     kind: FrontendKind::Vip(*vip),
                     port,
-                    algorithm: draft.algorithm,
+                    balancing: draft.balancing,
                     backends: self.backends(draft, &mut known, (BackendKind::Vip, target, family)),
                 });
             }
@@ -202,7 +202,7 @@ impl Numbering<'_> {
                 frontends.push(Frontend {
                     kind: FrontendKind::Published(*family),
                     port: Some((published.mapping.port, published.mapping.protocol)),
-                    algorithm: published.algorithm,
+                    balancing: published.balancing,
                     backends: self.backends(draft, &mut known, side),
                 });
             }
@@ -217,8 +217,8 @@ impl Numbering<'_> {
         (kind, port, family): (BackendKind, Option<Port>, Family),
     ) -> Vec<BackendId> {
         let mut ids = Vec::new();
-        for (member, weight) in &draft.members {
-            let endpoint = &self.endpoints[member];
+        for member in &draft.members {
+            let endpoint = &self.endpoints[&member.endpoint];
             let addresses = match kind {
                 BackendKind::Vip => &endpoint.addresses,
                 BackendKind::Published => &self.tasks[&endpoint.task].ingress,
@@ -227,18 +227,19 @@ impl Numbering<'_> {
                 continue;
             };
             let id = *known
-                .entry((kind, member.clone(), port, family))
+                .entry((kind, member.endpoint.clone(), port, family))
                 .or_insert_with_key(|key| {
                     let id = BackendId(self.ids.assign(&label(draft, key)));
                     self.backends.insert(
                         id,
                         Backend {
                             service: draft.name.clone(),
-                            endpoint: member.clone(),
+                            endpoint: member.endpoint.clone(),
                             kind,
                             address: *address,
                             port,
-                            weight: *weight,
+                            weight: member.weight,
+                            state: member.state,
                         },
                     );
                     id

@@ -8,8 +8,8 @@ use super::networks::Networks;
 use super::report::{Key, Names, Report};
 use crate::raw::{self, Field, Located};
 use crate::{
-    Algorithm, EndpointName, NetworkName, PerFamily, Port, PortMapping, ProblemKind, Protocol,
-    Published, ServiceName,
+    Affinity, Algorithm, BackendState, Balancing, EndpointName, Member, NetworkName, PerFamily,
+    Port, PortMapping, ProblemKind, Protocol, Published, ServiceName,
 };
 
 /// What services refer to.
@@ -28,10 +28,10 @@ pub(super) struct Draft {
     pub(super) network: NetworkName,
     /// The VIPs that were asked for.
     pub(super) vips: PerFamily<Located<IpAddr>>,
-    pub(super) algorithm: Algorithm,
+    pub(super) balancing: Balancing,
     pub(super) ports: Vec<PortMapping>,
     pub(super) published: Vec<Published>,
-    pub(super) members: Vec<(EndpointName, u16)>,
+    pub(super) members: Vec<Member>,
 }
 
 /// Reads the services: complete ones, in the order of the file.
@@ -87,6 +87,7 @@ impl Reader<'_> {
         let algorithm = self
             .report
             .algorithm(&raw.algorithm, Algorithm::DEFAULT_VIP);
+        let affinity = self.affinity(&raw.affinity);
         let ports = self.ports(&raw.ports);
         let published = self.published(&raw.publish, name.as_ref());
         let members = self.members(&raw.backends, network.as_ref());
@@ -95,7 +96,10 @@ impl Reader<'_> {
             name: name?,
             network: network?,
             vips,
-            algorithm: algorithm?,
+            balancing: Balancing {
+                algorithm: algorithm?,
+                affinity: affinity?,
+            },
             ports,
             published,
             members,
@@ -185,11 +189,17 @@ impl Reader<'_> {
             let mapping = self.mapping(line, &publish.value.port);
             let default = Algorithm::DEFAULT_PUBLISHED;
             let algorithm = self.report.algorithm(&publish.value.algorithm, default);
-            let (Some(mapping), Some(algorithm)) = (mapping, algorithm) else {
+            let affinity = self.affinity(&publish.value.affinity);
+            let (Some(mapping), Some(algorithm), Some(affinity)) = (mapping, algorithm, affinity)
+            else {
                 continue;
             };
             self.check_published(mapping, service, line);
-            published.push(Published { mapping, algorithm });
+            let balancing = Balancing {
+                algorithm,
+                affinity,
+            };
+            published.push(Published { mapping, balancing });
         }
         published
     }
@@ -217,7 +227,7 @@ impl Reader<'_> {
         &mut self,
         raw: &[Located<raw::Backend>],
         network: Option<&NetworkName>,
-    ) -> Vec<(EndpointName, u16)> {
+    ) -> Vec<Member> {
         let mut seen: BTreeMap<EndpointName, usize> = BTreeMap::new();
         let mut members = Vec::new();
         for backend in raw {
@@ -230,6 +240,7 @@ impl Reader<'_> {
             let known = ("endpoint", &self.context.endpoints.names);
             let endpoint = self.report.reference(&backend.value.endpoint, key, known);
             let weight = self.weight(&backend.value.weight);
+            let state = self.state(&backend.value.state);
             let Some(endpoint): Option<EndpointName> = endpoint else {
                 continue;
             };
@@ -239,7 +250,11 @@ impl Reader<'_> {
                 self.report
                     .add(line, ProblemKind::DuplicateBackend { endpoint, first });
             }
-            members.extend(weight.map(|weight| (endpoint, weight)));
+            members.extend(weight.zip(state).map(|(weight, state)| Member {
+                endpoint,
+                weight,
+                state,
+            }));
         }
         members
     }
@@ -256,6 +271,35 @@ impl Reader<'_> {
             };
             self.report.add(line, kind);
         }
+    }
+
+    fn affinity(&mut self, field: &Field<i64>) -> Option<Affinity> {
+        let number = match field {
+            Field::Absent => return Some(Affinity::default()),
+            given @ (Field::Given(_) | Field::Malformed) => self.report.optional(given)?,
+        };
+        let bad = |cause| ProblemKind::BadAffinity {
+            number: number.value,
+            cause,
+        };
+        Affinity::try_from(number.value)
+            .map_err(|cause| self.report.add(number.line, bad(cause)))
+            .ok()
+    }
+
+    fn state(&mut self, field: &Field<String>) -> Option<BackendState> {
+        let name = match field {
+            Field::Absent => return Some(BackendState::default()),
+            given @ (Field::Given(_) | Field::Malformed) => self.report.optional(given)?,
+        };
+        let unknown = |cause| ProblemKind::UnknownState {
+            text: name.value.clone(),
+            cause,
+        };
+        name.value
+            .parse()
+            .map_err(|cause| self.report.add(name.line, unknown(cause)))
+            .ok()
     }
 
     fn weight(&mut self, field: &Field<i64>) -> Option<u16> {

@@ -130,6 +130,7 @@ pub(super) fn publish(line: usize, number: i64, protocol: &str) -> Located<Publi
         Publish {
             port: port(line, number, protocol),
             algorithm: Field::Absent,
+            affinity: Field::Absent,
         },
     )
 }

@@ -95,6 +95,7 @@ pub(super) fn services(count: u32) -> Desired {
                 address: task(*id),
                 port: 8080,
                 weight: 1,
+                is_draining: false,
             };
             desired.backends.insert(*id, backend);
         }

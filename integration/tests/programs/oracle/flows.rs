@@ -181,7 +181,8 @@ impl Flows {
         let is_over = over(entry.flow.seen);
         match table {
             FlowTable::Settled if is_over => self.retire(key),
-            FlowTable::Opening if !is_over && entry.flow.seen & REPLIED != 0 => self.settle(key),
+            FlowTable::Opening if is_over => self.end(key),
+            FlowTable::Opening if entry.flow.seen & REPLIED != 0 => self.settle(key),
             FlowTable::Settled | FlowTable::Opening => {}
         }
     }
@@ -193,9 +194,7 @@ impl Flows {
         if let Some(there) = self.opening.remove(&twin) {
             self.settled.insert(twin, there);
         }
-        if let Some(load) = self.loads.get_mut(&entry.flow.backend) {
-            load.opened += 1;
-        }
+        self.count(entry.flow.backend, |load| &mut load.opened);
     }
 
     /// A flow that is over leaves its place to those that are not.
@@ -209,21 +208,23 @@ impl Flows {
         }
     }
 
+    /// What was never answered has failed when it ends.
     fn end(&mut self, key: &FlowKey) {
-        let entry = self.settled.get_mut(key).unwrap();
-        if entry.flow.seen & COUNTED == 0 {
-            entry.flow.seen |= COUNTED;
-            if let Some(load) = self.loads.get_mut(&entry.flow.backend) {
-                load.closed += 1;
-            }
+        let (table, mut entry) = self.find(key).unwrap();
+        if entry.flow.seen & COUNTED != 0 {
+            return;
         }
+        entry.flow.seen |= COUNTED;
+        self.table(table).insert(*key, entry);
+        self.count(entry.flow.backend, |load| match table {
+            FlowTable::Settled => &mut load.closed,
+            FlowTable::Opening => &mut load.failed,
+        });
     }
 
     fn forget(&mut self, key: &FlowKey) {
         let (table, entry) = self.find(key).unwrap();
-        if table == FlowTable::Settled {
-            self.end(key);
-        }
+        self.end(key);
         let twin = other(key, &entry.flow);
         self.table(table).remove(key);
         self.table(table).remove(&twin);
@@ -310,6 +311,7 @@ impl Flows {
         }
         let flow = fresh(plan, packet, length, plan.back);
         self.opening.insert(key, Resting { flow, idle: 0 });
+        self.count(plan.backend, |load| &mut load.picked);
         Ok(())
     }
 
@@ -335,6 +337,13 @@ impl Flows {
         let flow = fresh(plan, packet, length, plan.there);
         self.opening
             .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
+        self.count(plan.backend, |load| &mut load.picked);
+    }
+
+    fn count(&mut self, backend: u32, field: impl Fn(&mut Load) -> &mut u64) {
+        if let Some(load) = self.loads.get_mut(&backend) {
+            *field(load) += 1;
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Which backend a new flow gets: the algorithms, from their descriptions.
 
-use abi::{Backend, Delivery, DropReason, NetId, Service, ServiceKey};
+use abi::{Address, AffinityKey, Backend, Delivery, DropReason, NetId, Service, ServiceKey};
 
 use super::Oracle;
 use super::flows::{self, Plan};
+use super::live;
 use super::read::{Reading, TCP};
 
 /// Backends that are tried when connections would look the same.
@@ -12,6 +13,10 @@ pub(super) const ATTEMPTS: u32 = 4;
 const ROUND_ROBIN: u32 = 1;
 const SOURCE: u32 = 2;
 const MAGLEV: u32 = 3;
+const WEIGHTED: u32 = 4;
+const LOCALITY: u32 = 7;
+const REPLICATED: u32 = 8;
+const DESTINATION: u32 = 9;
 
 /// Whether a packet may begin a flow: in the middle of a connection only Maglev hashing finds the
 /// backend that was picked at its beginning, and a connection that ends is not worth it.
@@ -77,20 +82,82 @@ impl Oracle {
         reading: &Reading,
         attempt: u32,
     ) -> Result<u32, DropReason> {
-        let turn = match service.algorithm {
-            ROUND_ROBIN => self.turn(service.id),
-            SOURCE => murmur3(&address_words(reading)).wrapping_add(attempt),
-            _ => murmur3(&connection_words(reading, service.id)).wrapping_add(attempt),
-        };
-        let index = turn % service.pick_length;
-        if service.pick_length <= 8 {
-            return Ok(service.inline[usize::try_from(index).unwrap()]);
+        let stays = service.affinity_seconds > 0 && attempt == 0;
+        let client = binding(service, reading, reading.source);
+        if let Some(known) = self.clients.get(&client).filter(|_| stays)
+            && self.takes_flows(*known)
+        {
+            return Ok(*known);
         }
-        let at = service.pick_offset + index;
-        if at >= integration::testrun::PICKS {
+        let turn = match service.algorithm {
+            ROUND_ROBIN | WEIGHTED => self.turn(service.id),
+            SOURCE => murmur3(&address_words(reading.source)).wrapping_add(attempt),
+            DESTINATION => murmur3(&address_words(reading.destination)).wrapping_add(attempt),
+            MAGLEV => murmur3(&connection_words(reading, service)).wrapping_add(attempt),
+            _ => return self.pick_live(service, reading, attempt, (stays, client)),
+        };
+        let id = self.entry(service, turn % service.pick_length);
+        self.keep(id, stays, client)
+    }
+
+    fn pick_live(
+        &mut self,
+        service: &Service,
+        reading: &Reading,
+        attempt: u32,
+        (stays, client): (bool, AffinityKey),
+    ) -> Result<u32, DropReason> {
+        let start = self.turn(service.id) % (service.pick_length / 2);
+        let all = self.candidates(service, start);
+        let id = if attempt > 0 {
+            all[0].id
+        } else if [LOCALITY, REPLICATED].contains(&service.algorithm) {
+            let dialled = binding(service, reading, reading.destination);
+            let known = self.destinations.entry(dialled).or_default();
+            live::by_destination(known, &all, service.algorithm == REPLICATED)
+        } else {
+            live::best(service.algorithm, &all)
+        };
+        self.keep(id, stays, client)
+    }
+
+    fn keep(&mut self, id: u32, stays: bool, client: AffinityKey) -> Result<u32, DropReason> {
+        if id == 0 {
             return Err(DropReason::NoBackend);
         }
-        Ok(self.contents.picks.get(&at).copied().unwrap_or_default())
+        if stays {
+            self.clients.insert(client, id);
+        }
+        Ok(id)
+    }
+
+    fn takes_flows(&self, id: u32) -> bool {
+        let backend = self.contents.backends.get(&id);
+        backend.is_some_and(|backend| backend.state == 1 && backend.weight > 0)
+    }
+
+    fn candidates(&self, service: &Service, start: u32) -> Vec<live::Candidate> {
+        let count = service.pick_length / 2;
+        let places = (0..count).map(|step| (start + step) % count);
+        let candidate = |place| {
+            let id = self.entry(service, place * 2);
+            let load = self.flows.loads.get(&id).copied().unwrap_or_default();
+            let gone = load.closed + load.failed + load.left;
+            live::Candidate {
+                id,
+                weight: u64::from(self.entry(service, place * 2 + 1)),
+                load: (load.picked + load.led).saturating_sub(gone),
+            }
+        };
+        places.map(candidate).collect()
+    }
+
+    fn entry(&self, service: &Service, index: u32) -> u32 {
+        if service.pick_length <= 8 {
+            return service.inline[usize::try_from(index).unwrap()];
+        }
+        let at = service.pick_offset + index;
+        self.contents.picks.get(&at).copied().unwrap_or_default()
     }
 
     fn turn(&mut self, service: u32) -> u32 {
@@ -129,20 +196,35 @@ pub(super) fn port(backend: &Backend, reading: &Reading) -> u16 {
     }
 }
 
-/// The client's address as four big-endian numbers.
-fn address_words(reading: &Reading) -> Vec<u32> {
-    let octets = reading.source.octets();
+/// A client, or what it dialled, at a frontend.
+fn binding(service: &Service, reading: &Reading, address: Address) -> AffinityKey {
+    let every = service.flags & 4 != 0;
+    AffinityKey {
+        service: service.id,
+        address,
+        port: if every { 0 } else { reading.dport },
+        protocol: if every { 0 } else { reading.protocol },
+        published: u8::from(service.flags & 8 != 0),
+    }
+}
+
+/// An address as four big-endian numbers.
+fn address_words(address: Address) -> Vec<u32> {
+    let octets = address.octets();
     octets
         .chunks_exact(4)
         .map(|chunk| u32::from_be_bytes(chunk.try_into().unwrap()))
         .collect()
 }
 
-/// The client's address, its port above the protocol, and the service.
-fn connection_words(reading: &Reading, service: u32) -> Vec<u32> {
-    let mut words = address_words(reading);
-    words.push(u32::from(reading.sport) * 0x1_0000 + u32::from(reading.protocol));
-    words.push(service);
+/// The client's address, its port above the protocol, and the service; not the port of a client that
+/// stays with its backend.
+fn connection_words(reading: &Reading, service: &Service) -> Vec<u32> {
+    let mut words = address_words(reading.source);
+    let stays = service.affinity_seconds > 0;
+    let port = if stays { 0 } else { u32::from(reading.sport) };
+    words.push(port * 0x1_0000 + u32::from(reading.protocol));
+    words.push(service.id);
     words
 }
 

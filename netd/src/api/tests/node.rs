@@ -289,8 +289,9 @@ fn drops() -> Vec<Drop> {
 
 fn loads(topology: &model::Topology) -> BTreeMap<u32, BackendLoad> {
     let load = BackendLoad {
-        opened: 5,
-        closed: 3,
+        active: 2,
+        inactive: 1,
+        total: 5,
     };
     BTreeMap::from([(backend(topology, "web-1", model::BackendKind::Vip), load)])
 }

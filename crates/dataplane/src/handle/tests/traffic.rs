@@ -90,7 +90,7 @@ fn flow_key(client: &str, server: &str, side: abi::Side) -> abi::FlowKey {
 }
 
 /// Puts both entries of a flow from 10.0.1.12 to the backend 1 into the table.
-fn insert_flow(dataplane: &Dataplane, opened: u64) {
+fn insert_flow(dataplane: &Dataplane) {
     let forward = flow_key("10.0.1.12", "10.0.1.100", abi::Side::Forward);
     let reverse = flow_key("10.0.1.12", "10.0.1.11", abi::Side::Reverse);
     let flow = |peer: &abi::FlowKey| abi::Flow {
@@ -108,15 +108,19 @@ fn insert_flow(dataplane: &Dataplane, opened: u64) {
     flows
         .put_all(&[(forward, flow(&reverse)), (reverse, flow(&forward))])
         .unwrap();
-    let load = abi::Load { opened, closed: 0 };
+    let mut load = dataplane.maps.loads.get(&1).unwrap().unwrap_or_default();
+    load.picked += 1;
+    load.opened += 1;
     dataplane.maps.loads.put(&1, &load).unwrap();
 }
 
 /// So many opened, and all of them ended.
 fn ended(flows: u64) -> abi::Load {
     abi::Load {
+        picked: flows,
         opened: flows,
         closed: flows,
+        ..abi::Load::default()
     }
 }
 
@@ -127,7 +131,7 @@ fn ended_flows_are_collected_and_counted() {
         let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
         dataplane.apply(&desired(&[&one, &two])).await.unwrap();
 
-        insert_flow(&dataplane, 1);
+        insert_flow(&dataplane);
         assert_eq!(dataplane.collect_garbage().unwrap(), 0);
         assert_eq!(dataplane.flows().unwrap().len(), 1);
         let later = bpf::now_ns() + 8_000_000_000_000;
@@ -136,7 +140,7 @@ fn ended_flows_are_collected_and_counted() {
         assert_eq!(dataplane.loads().unwrap()[&1], ended(1));
 
         // What an earlier process has left undone is finished by the next.
-        insert_flow(&dataplane, 2);
+        insert_flow(&dataplane);
         dataplane.maps.backends.remove(&1).unwrap();
         assert_eq!(dataplane.maps.sweep_flows().unwrap(), 2);
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
@@ -145,7 +149,7 @@ fn ended_flows_are_collected_and_counted() {
         assert_eq!(dataplane.maps.sweep_flows().unwrap(), 0);
 
         // A client that goes takes its flows along, and the backend's count is right.
-        insert_flow(&dataplane, 3);
+        insert_flow(&dataplane);
         dataplane.apply(&desired(&[&one])).await.unwrap();
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
         assert_eq!(dataplane.loads().unwrap()[&1], ended(3));

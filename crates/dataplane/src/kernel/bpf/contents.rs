@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use abi::hash::murmur3_32;
-use abi::{Address, Algorithm, Flow, FlowKey, Service, Vtep, delivery};
+use abi::{Address, Algorithm, Flow, FlowKey, Service, Vtep, delivery, protocol};
 
 use super::flows::origin;
 use super::object::Maps;
@@ -139,10 +139,7 @@ impl Maps {
             TableChange::PutEndpoints(endpoints) => self.put_endpoints(endpoints, index),
             TableChange::RemoveEndpoints(keys) => Ok(self.endpoints.remove_all(keys).map(drop)?),
             TableChange::PutLoads(ids) => Ok(self.loads.put_all(&defaults(ids))?),
-            TableChange::RemoveLoads(ids) => {
-                self.loads.remove_all(ids)?;
-                Ok(self.collected.remove_all(ids).map(drop)?)
-            }
+            TableChange::RemoveLoads(ids) => Ok(self.loads.remove_all(ids).map(drop)?),
             TableChange::PutBackends(backends) => Ok(self.backends.put_all(backends)?),
             TableChange::RemoveBackends(ids) => Ok(self.backends.remove_all(ids).map(drop)?),
             TableChange::PutCursors(ids) => {
@@ -268,6 +265,7 @@ fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
         && purge.vteps.contains(&flow.delivery.target);
     let from = origin(key, flow).is_some_and(|node| purge.vteps.contains(&node));
     purge.backends.contains(&flow.backend)
+        || key.protocol != protocol::TCP && purge.draining.contains(&flow.backend)
         || endpoint(key.client)
         || endpoint(key.server)
         || through

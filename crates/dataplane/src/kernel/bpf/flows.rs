@@ -107,10 +107,24 @@ impl Maps {
             }
         }
         self.forget_flows(&self.flows, &gone)?;
-        Ok(gone
-            .iter()
-            .filter(|(key, flow)| owns_state(key, flow))
-            .count())
+        let gone = gone.iter().filter(|(key, flow)| owns_state(key, flow));
+        Ok(gone.count() + self.collect_openings(now)?)
+    }
+
+    /// Removes expired flows from the small table: nothing waits for their room, but until then they
+    /// count as flows of their backend.
+    fn collect_openings(&self, now: u64) -> Result<usize, TableError> {
+        let over = now.saturating_sub(GRACE_NS);
+        let expired = |(key, flow): &(FlowKey, Flow)| {
+            owns_state(key, flow) && Seen(flow.seen).is_expired(key.protocol, flow.last_ns, over)
+        };
+        let mut gone = Vec::new();
+        for (key, _) in self.embryos.entries()?.into_iter().filter(expired) {
+            let again = self.embryos.get(&key)?.map(|flow| (key, flow));
+            gone.extend(again.filter(expired));
+        }
+        self.forget_flows(&self.embryos, &gone)?;
+        Ok(gone.len())
     }
 
     /// Removes flows that lead nowhere: a process that ended between a change of the tables and the
@@ -164,41 +178,25 @@ impl Maps {
         flows: &[(FlowKey, Flow)],
     ) -> Result<(), TableError> {
         let mut keys = Vec::with_capacity(flows.len() * 2);
-        let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut ended: BTreeMap<u32, Load> = BTreeMap::new();
         for (key, flow) in flows {
             keys.push(*key);
             if !owns_state(key, flow) {
                 continue;
             }
             keys.push(twin(key, flow));
+            if flow.seen & Seen::COUNTED != 0 {
+                continue;
+            }
+            let load = ended.entry(flow.backend).or_default();
             // Only what was answered has been counted as opened, and lives in `flows`.
-            let counted = flow.seen & (Seen::REPLIED | Seen::COUNTED);
-            if counted == Seen::REPLIED && std::ptr::eq(table, &raw const self.flows) {
-                *ended.entry(flow.backend).or_default() += 1;
+            if std::ptr::eq(table, &raw const self.flows) {
+                load.closed += 1;
+            } else {
+                load.failed += 1;
             }
         }
         table.remove_all(&keys)?;
-        for (backend, count) in ended {
-            let before = self.collected.get(&backend)?.unwrap_or(0);
-            self.collected.put(&backend, &(before + count))?;
-        }
-        Ok(())
-    }
-
-    /// Opened and closed flows of every backend. Ends that user space saw are counted apart, since
-    /// the kernel programs add to their own counters at the same time.
-    pub(crate) fn loads(&self) -> Result<BTreeMap<u32, Load>, TableError> {
-        let collected: BTreeMap<u32, u64> = self.collected.entries()?.into_iter().collect();
-        let loads = self.loads.entries()?.into_iter().map(|(backend, load)| {
-            let closed = load.closed + collected.get(&backend).copied().unwrap_or(0);
-            (
-                backend,
-                Load {
-                    closed: closed.min(load.opened),
-                    ..load
-                },
-            )
-        });
-        Ok(loads.collect())
+        self.correct_loads(&ended)
     }
 }

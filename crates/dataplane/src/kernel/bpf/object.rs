@@ -18,8 +18,9 @@ use crate::world::{Program, SocketHook};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
 
 /// The maps that outlive this process, by their names in the object.
-const PINNED: [&str; 21] = [
+const PINNED: [&str; 23] = [
     "ADDRESSES",
+    "AFFINITIES",
     "BACKENDS",
     "CONNECTED",
     "CURSORS",
@@ -30,6 +31,7 @@ const PINNED: [&str; 21] = [
     "FRAGMENTS",
     "IFACES",
     "LOADS",
+    "LOCALITIES",
     "NETNS",
     "NETWORKS",
     "PICKS",
@@ -42,11 +44,8 @@ const PINNED: [&str; 21] = [
     "VTEP_IDS",
 ];
 
-/// The one that is not in the object.
-const COLLECTED: &str = "COLLECTED";
-
-/// As many as there can be backends.
-const COLLECTED_CAPACITY: u32 = 1 << 20;
+/// The program that changes `LOADS`; see [`Maps::correct`].
+const CORRECT: &str = "correct";
 
 /// The kernel programs cannot be loaded; programs that run already keep running.
 #[derive(Debug, thiserror::Error)]
@@ -111,8 +110,8 @@ pub(crate) struct Maps {
     pub(crate) flows: Table<abi::FlowKey, abi::Flow>,
     pub(crate) embryos: Table<abi::FlowKey, abi::Flow>,
     pub(crate) drops: CpuTable<abi::DropCounter>,
-    /// Backend to flows whose end user space has counted; the kernel programs do not know it.
-    pub(crate) collected: Table<u32, u64>,
+    /// The program that adds to `loads` what user space has found out.
+    pub(super) correct: OwnedFd,
 }
 
 /// Samples of dropped packets, as the programs write them.
@@ -139,14 +138,14 @@ pub(crate) struct Loading {
 pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samples), LoadError> {
     let flow_capacity = loading.flow_capacity;
     let mut ebpf = load_object(&pins, flow_capacity)?;
-    let maps = match Maps::open(&pins) {
+    let maps = match Maps::open(&pins, load_program(&mut ebpf, CORRECT)?) {
         Err(TableError::Layout { .. }) if loading.replace_layout => {
             // Pinned by a build of another layout under the same version: nothing can be kept.
             for name in PINNED {
                 pins::remove(&pins.maps().join(name))?;
             }
             ebpf = load_object(&pins, flow_capacity)?;
-            Maps::open(&pins)?
+            Maps::open(&pins, load_program(&mut ebpf, CORRECT)?)?
         }
         maps => maps?,
     };
@@ -162,8 +161,7 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
     for hook in SocketHook::ALL {
         sockets.insert(hook, load_socket_program(&mut ebpf, hook)?);
     }
-    let held = PINNED.iter().chain([&COLLECTED]);
-    let held = held.map(|name| Ok((*name, open(&pins, name)?)));
+    let held = PINNED.iter().map(|name| Ok((*name, open(&pins, name)?)));
     let programs = Programs {
         maps: held.collect::<Result<_, TableError>>()?,
         pins,
@@ -278,7 +276,7 @@ impl Programs {
 }
 
 impl Maps {
-    fn open(pins: &Pins) -> Result<Self, TableError> {
+    fn open(pins: &Pins, correct: OwnedFd) -> Result<Self, TableError> {
         Ok(Self {
             settings: table(pins, "SETTINGS")?,
             ifaces: table(pins, "IFACES")?,
@@ -297,25 +295,9 @@ impl Maps {
             flows: table(pins, "FLOWS")?,
             embryos: table(pins, "EMBRYOS")?,
             drops: CpuTable::new("DROPS", open(pins, "DROPS")?)?,
-            collected: collected(pins)?,
+            correct,
         })
     }
-}
-
-/// Opens or makes the one map that is not in the object.
-fn collected(pins: &Pins) -> Result<Table<u32, u64>, TableError> {
-    const NAME: &str = COLLECTED;
-    if let Ok(table) = table(pins, NAME) {
-        return Ok(table);
-    }
-    let fd = Table::<u32, u64>::create(NAME, COLLECTED_CAPACITY)?;
-    let path = pins.maps().join(NAME);
-    sys::object_pin(fd.as_fd(), &path).map_err(|source| TableError::Kernel {
-        action: "pin",
-        name: NAME,
-        source,
-    })?;
-    Table::new(NAME, fd)
 }
 
 fn table<K: Plain, V: Plain>(pins: &Pins, name: &'static str) -> Result<Table<K, V>, TableError> {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use attributes::{
     BatchAttributes, ElementAttributes, InfoAttributes, LinkCreateAttributes, LinkUpdateAttributes,
-    MapCreateAttributes, ObjectAttributes,
+    ObjectAttributes, TestRunAttributes,
 };
 pub(super) use attributes::{LinkInfo, MapInfo};
 
@@ -19,12 +19,12 @@ pub(super) use attributes::{LinkInfo, MapInfo};
 #[repr(u32)]
 #[derive(Clone, Copy, Debug)]
 enum Command {
-    MapCreate = 0,
     LookupElement = 1,
     UpdateElement = 2,
     DeleteElement = 3,
     ObjectPin = 6,
     ObjectGet = 7,
+    TestRun = 10,
     ObjectInfo = 15,
     LookupBatch = 24,
     UpdateBatch = 26,
@@ -137,6 +137,20 @@ pub(super) fn delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<()> {
     unsafe { call(Command::DeleteElement, &mut attributes) }.map(drop)
 }
 
+/// Runs a program once over a packet of these bytes, which leaves nothing behind but what the
+/// program does to its maps.
+pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
+    let mut attributes = TestRunAttributes {
+        program_fd: number(program),
+        input_length: u32::try_from(packet.len()).unwrap_or(u32::MAX),
+        input: address(packet),
+        repeat: 1,
+        ..TestRunAttributes::default()
+    };
+    // SAFETY: the packet outlives the call and its length is given; there is no room for output.
+    unsafe { call(Command::TestRun, &mut attributes) }.map(drop)
+}
+
 /// Reads up to `count` elements after `cursor` and moves it; the first call has no cursor.
 /// `keys` and `values` must have room for `count` elements of the map's sizes.
 pub(super) fn lookup_batch(
@@ -228,31 +242,6 @@ pub(super) fn object_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> 
     };
     // SAFETY: the string outlives the call and ends with a zero byte.
     unsafe { call(Command::ObjectPin, &mut attributes) }.map(drop)
-}
-
-/// Makes a hash table that allocates as it grows.
-pub(super) fn create_hash(
-    name: &str,
-    (key_size, value_size): (usize, usize),
-    max_entries: u32,
-) -> io::Result<OwnedFd> {
-    /// `BPF_MAP_TYPE_HASH` and `BPF_F_NO_PREALLOC` of linux/bpf.h.
-    const HASH: u32 = 1;
-    const NO_PREALLOC: u32 = 1;
-    let size = |size| u32::try_from(size).map_err(io::Error::other);
-    let mut attributes = MapCreateAttributes {
-        map_type: HASH,
-        key_size: size(key_size)?,
-        value_size: size(value_size)?,
-        max_entries,
-        map_flags: NO_PREALLOC,
-        ..MapCreateAttributes::default()
-    };
-    for (slot, byte) in attributes.name.iter_mut().take(15).zip(name.bytes()) {
-        *slot = byte;
-    }
-    // SAFETY: there is no address among the attributes.
-    unsafe { call(Command::MapCreate, &mut attributes) }.map(own)
 }
 
 pub(super) fn map_info(map: BorrowedFd<'_>) -> io::Result<MapInfo> {

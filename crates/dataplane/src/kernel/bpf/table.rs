@@ -81,17 +81,6 @@ impl<K: Plain, V: Plain> Table<K, V> {
         })
     }
 
-    /// Makes a map that only user space uses.
-    pub(super) fn create(name: &'static str, capacity: u32) -> Result<OwnedFd, TableError> {
-        sys::create_hash(name, (size_of::<K>(), size_of::<V>()), capacity).map_err(|source| {
-            TableError::Kernel {
-                action: "create",
-                name,
-                source,
-            }
-        })
-    }
-
     /// How many elements the map can hold.
     pub(crate) const fn capacity(&self) -> u32 {
         self.capacity
@@ -301,7 +290,7 @@ fn bytes_mut<T: Pod>(value: &mut T) -> &mut [u8] {
     slice_mut(std::slice::from_mut(value))
 }
 
-fn slice<T: Pod>(values: &[T]) -> &[u8] {
+pub(super) fn slice<T: Pod>(values: &[T]) -> &[u8] {
     // SAFETY: `Pod` promises that every byte of a value is initialised; the length is that of the
     // slice itself, and the borrow is kept.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }

@@ -85,6 +85,7 @@ fn happen(desired: &mut Desired, event: &Event) -> Option<()> {
                 address,
                 port: 90,
                 weight: 1,
+                is_draining: false,
             };
             desired.backends.insert(id, backend);
             let mut services: Vec<_> = services(desired).collect();

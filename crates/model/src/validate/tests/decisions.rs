@@ -56,7 +56,7 @@ fn every_frontend_has_backends_of_its_own_family_and_network() {
                     assert_eq!(backend.kind, BackendKind::Published);
                     assert_eq!(crate::Family::of(backend.address), family);
                     assert_eq!(backend.port.unwrap().get(), 8080);
-                    assert_eq!(frontend.algorithm, crate::Algorithm::Mh);
+                    assert_eq!(frontend.balancing.algorithm, crate::Algorithm::Mh);
                 }
             }
         }
@@ -173,12 +173,26 @@ fn networks_may_overlap_each_other() {
 }
 
 #[test]
-fn weights_are_carried() {
+fn weights_states_and_affinities_are_carried() {
     let mut topology = cluster();
+    topology.services[0].value.affinity = Field::Given(at(40, 600));
+    topology.services[0].value.backends[0].value.state = text(40, "draining");
     topology.services[0].value.backends[1].value.weight = Field::Given(at(40, 0));
     let topology = validate(&topology).unwrap();
     let service = &topology.services[&"web".parse().unwrap()];
-    assert_eq!(service.members, [(name("web-1"), 1), (name("web-2"), 0)]);
+    let members = service.members.iter().map(|it| (it.weight, it.state));
+    let (draining, ready) = (crate::BackendState::Draining, crate::BackendState::Ready);
+    assert_eq!(members.collect::<Vec<_>>(), [(1, draining), (0, ready)]);
+    assert_eq!(service.balancing.affinity.seconds(), 600);
+    let is_draining = |it: &crate::Backend| it.state == draining && it.endpoint == name("web-1");
+    assert_eq!(
+        topology
+            .backends
+            .values()
+            .filter(|it| is_draining(it))
+            .count(),
+        4
+    );
     let weights = topology.backends.values().filter(|it| it.weight == 0);
     assert!(weights.clone().count() == 4 && weights.clone().all(|it| it.endpoint == name("web-2")));
 }

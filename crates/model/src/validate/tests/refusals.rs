@@ -29,7 +29,9 @@ fn everything_that_is_wrong_is_told_at_once_and_once() {
             it.nodes[0].value.name = text(10, "n 1");
             it.networks[0].value.vni = Field::Given(at(20, 0));
             it.endpoints[1].value.network = text(31, "nowhere");
-            it.services[0].value.algorithm = text(40, "wlc");
+            it.services[0].value.algorithm = text(40, "wlcr");
+            it.services[0].value.affinity = Field::Given(at(40, 604_801));
+            it.services[0].value.backends[0].value.state = text(40, "gone");
         },
         &[
             "1: 80: the data path port is a number from 1024 to 49151",
@@ -37,7 +39,9 @@ fn everything_that_is_wrong_is_told_at_once_and_once() {
             "20: 0: a VNI is a number from 1 to 16777215",
             "30: there is no node `n1`",
             "31: there is no network `nowhere`",
-            "40: `wlc`: an algorithm is `rr`, `sh` or `mh`",
+            "40: 604801: an affinity is 0 to 604800 seconds",
+            "40: `gone`: a state is `ready` or `draining`",
+            "40: `wlcr`: an algorithm is `rr`, `wrr`, `lc`, `wlc`, `lblc`, `lblcr`, `dh`, `sh`, `sed`, `nq`, `mh` or `p2c`",
             "40: endpoint `web-2` is on network `nowhere`, its service is on `app`",
         ],
     );

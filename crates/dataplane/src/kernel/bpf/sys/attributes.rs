@@ -25,6 +25,20 @@ pub(super) struct BatchAttributes {
     pub(super) flags: u64,
 }
 
+/// The part of `union bpf_attr` that a test run reads.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct TestRunAttributes {
+    pub(super) program_fd: u32,
+    pub(super) result: u32,
+    pub(super) input_length: u32,
+    pub(super) output_length: u32,
+    pub(super) input: u64,
+    pub(super) output: u64,
+    pub(super) repeat: u32,
+    pub(super) duration: u32,
+}
+
 #[repr(C)]
 #[derive(Default)]
 pub(super) struct ObjectAttributes {
@@ -59,19 +73,6 @@ pub(super) struct LinkUpdateAttributes {
     pub(super) program_fd: u32,
     pub(super) flags: u32,
     pub(super) old_program_fd: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-pub(super) struct MapCreateAttributes {
-    pub(super) map_type: u32,
-    pub(super) key_size: u32,
-    pub(super) value_size: u32,
-    pub(super) max_entries: u32,
-    pub(super) map_flags: u32,
-    pub(super) inner_map_fd: u32,
-    pub(super) numa_node: u32,
-    pub(super) name: [u8; 16],
 }
 
 /// The beginning of `struct bpf_map_info`.
