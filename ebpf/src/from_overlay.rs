@@ -51,7 +51,7 @@ pub(crate) fn receive(
     if sender.flags & endpoint::BACKS != 0 {
         match vip::glance_back(skb, origin.net, header) {
             Glance::Settled(flow) => {
-                rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+                rewrite::source_here(skb, header, &flow.peer, flow.peer_port)?;
             }
             Glance::Stranger => {}
             Glance::Unclear => {

@@ -66,14 +66,14 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     match EndpointKind::from_u8(target.kind) {
         Some(EndpointKind::Vip) => match vip::glance(skb, net, header) {
             Glance::Settled(flow) => {
-                rewrite::destination(skb, header, &flow.peer, flow.peer_port)?;
+                rewrite::destination_here(skb, header, &flow.peer, flow.peer_port)?;
                 deliver::by(skb, net, flow, MeshDirection::Forward)
             }
             Glance::Stranger | Glance::Unclear => vip::forward(skb, iface, &target, header),
         },
         Some(EndpointKind::Task) => match glance(net, skb, iface, &target, header) {
             Glance::Settled(flow) => {
-                rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+                rewrite::source_here(skb, header, &flow.peer, flow.peer_port)?;
                 deliver::to_endpoint(skb, net, &target)
             }
             Glance::Stranger => deliver::to_endpoint(skb, net, &target),

@@ -60,7 +60,7 @@ fn glance(skb: Skb, settings: &Settings, header: &Header) -> Option<Result<Verdi
         return None;
     };
     if flow.delivery.kind != delivery::MESH
-        && let Err(reason) = rewrite::destination(skb, header, &flow.peer, flow.peer_port)
+        && let Err(reason) = rewrite::destination_here(skb, header, &flow.peer, flow.peer_port)
     {
         return Some(Err(reason));
     }
@@ -134,7 +134,7 @@ pub(crate) fn reply(
         ..flows::reverse_key(net, header)
     })?;
     if let Glance::Settled(flow) = flows::glance(skb, key, Direction::Reply, header) {
-        rewrite::source(skb, header, &flow.peer, flow.peer_port)?;
+        rewrite::source_here(skb, header, &flow.peer, flow.peer_port)?;
         return deliver::by(skb, net, flow, MeshDirection::Reply);
     }
     let found = if is_icmp {
@@ -243,7 +243,7 @@ fn arrive_forward(
             }
         }
     }
-    rewrite::destination_anywhere(skb, header, &backend.address, port)?;
+    rewrite::destination(skb, header, &backend.address, port)?;
     let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
     if task.vtep != 0 {
         return Err(DropReason::NotLocal);

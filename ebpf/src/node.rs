@@ -23,7 +23,7 @@ pub(crate) fn reply(
         if header.protocol != protocol::UDP {
             return Err(DropReason::CrossNetwork);
         }
-        rewrite::source_anywhere(skb, header, server, header.source_port)?;
+        rewrite::source(skb, header, server, header.source_port)?;
     }
     let settings = deliver::settings()?;
     if node.vtep != 0 {

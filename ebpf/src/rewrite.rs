@@ -24,7 +24,7 @@ struct End {
 
 /// Gives the packet a new destination; the short way of ordinary packets is part of the caller.
 #[inline(always)]
-pub(crate) fn destination(
+pub(crate) fn destination_here(
     skb: Skb,
     header: &Header,
     address: &Address,
@@ -33,13 +33,13 @@ pub(crate) fn destination(
     if direct::destination(skb, header, address, port) {
         Ok(())
     } else {
-        destination_anywhere(skb, header, address, port)
+        destination_by_helper(skb, header, address, port)
     }
 }
 
-/// Gives the packet a new source, as [`destination`].
+/// Gives the packet a new source, as [`destination_here`].
 #[inline(always)]
-pub(crate) fn source(
+pub(crate) fn source_here(
     skb: Skb,
     header: &Header,
     address: &Address,
@@ -48,13 +48,36 @@ pub(crate) fn source(
     if direct::source(skb, header, address, port) {
         Ok(())
     } else {
-        source_anywhere(skb, header, address, port)
+        source_by_helper(skb, header, address, port)
     }
 }
 
-/// Gives the packet a new destination, whatever its headers look like.
+/// Gives the packet a new destination.
 #[inline(never)]
-pub(crate) fn destination_anywhere(
+pub(crate) fn destination(
+    skb: Skb,
+    header: &Header,
+    address: &Address,
+    port: u16,
+) -> Result<(), DropReason> {
+    destination_here(skb, header, address, port)
+}
+
+/// Gives the packet a new source.
+#[inline(never)]
+pub(crate) fn source(
+    skb: Skb,
+    header: &Header,
+    address: &Address,
+    port: u16,
+) -> Result<(), DropReason> {
+    source_here(skb, header, address, port)
+}
+
+/// Gives the packet a new destination, whatever its headers look like, and also after the other end
+/// was given a new address: the header then no longer says how a checksum that is to be completed looks.
+#[inline(never)]
+pub(crate) fn destination_by_helper(
     skb: Skb,
     header: &Header,
     address: &Address,
@@ -70,9 +93,10 @@ pub(crate) fn destination_anywhere(
     translate(skb, header, end, address, port)
 }
 
-/// Gives the packet a new source, whatever its headers look like.
+/// Gives the packet a new source, whatever its headers look like, and also after the other end
+/// was given a new address: the header then no longer says how a checksum that is to be completed looks.
 #[inline(never)]
-pub(crate) fn source_anywhere(
+pub(crate) fn source_by_helper(
     skb: Skb,
     header: &Header,
     address: &Address,

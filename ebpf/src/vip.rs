@@ -102,9 +102,9 @@ pub(crate) fn apply_forward(
     header: &Header,
     translation: &Translation,
 ) -> Result<(), DropReason> {
-    rewrite::destination_anywhere(skb, header, &translation.peer, translation.peer_port)?;
+    rewrite::destination(skb, header, &translation.peer, translation.peer_port)?;
     if translation.client != header.source {
-        rewrite::source_anywhere(skb, header, &translation.client, translation.client_port)?;
+        rewrite::source_by_helper(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
 }
@@ -119,9 +119,9 @@ pub(crate) fn apply_reply(
     if is_icmp(header) {
         return icmp::apply_reply(skb, header, translation);
     }
-    rewrite::source_anywhere(skb, header, &translation.peer, translation.peer_port)?;
+    rewrite::source(skb, header, &translation.peer, translation.peer_port)?;
     if translation.client != header.destination {
-        rewrite::destination_anywhere(skb, header, &translation.client, translation.client_port)?;
+        rewrite::destination_by_helper(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! The few complete ones that happen to look like the pseudo header's sum are left to the kernel's
 //! helper, which knows; so are packets that are still to be cut.
 
-use abi::{Address, Family, Head, Header, checksum, protocol};
+use abi::{Address, Family, Fragment, Head, Header, checksum, protocol};
 
 use crate::skb::Skb;
 
@@ -29,6 +29,9 @@ pub(super) fn destination(skb: Skb, header: &Header, address: &Address, port: u1
         port: header.destination_port,
     };
     let new = End { address, port };
+    if header.fragment != Fragment::Whole {
+        return false;
+    }
     match (header.family, header.l4, header.protocol) {
         (Family::V4, 34, protocol::TCP) => v4::<54, 30, 36, 50>(skb, header, old, new),
         (Family::V4, 34, protocol::UDP) => v4::<42, 30, 36, 40>(skb, header, old, new),
@@ -46,6 +49,9 @@ pub(super) fn source(skb: Skb, header: &Header, address: &Address, port: u16) ->
         port: header.source_port,
     };
     let new = End { address, port };
+    if header.fragment != Fragment::Whole {
+        return false;
+    }
     match (header.family, header.l4, header.protocol) {
         (Family::V4, 34, protocol::TCP) => v4::<54, 26, 34, 50>(skb, header, old, new),
         (Family::V4, 34, protocol::UDP) => v4::<42, 26, 34, 40>(skb, header, old, new),
