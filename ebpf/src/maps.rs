@@ -144,8 +144,9 @@ pub(crate) static ANSWERED: PerCpuArray<[u32; 12], 1> = PerCpuArray::new();
 #[inline(always)]
 pub(crate) fn slot<T>(map: &PerCpuArray<T, 1>) -> Result<&'static mut T, DropReason> {
     let slot = map.get_ptr_mut(0).ok_or(DropReason::NotReady)?;
-    // SAFETY: a per-CPU array's slot outlives the program, and no other program of ours runs on
-    // this CPU in between: the hooks do not interrupt each other. Each caller asks once in a run, or
-    // no longer uses what it was given before.
+    // SAFETY: a per-CPU array's slot outlives the program, and no other program of ours that uses one
+    // runs on this CPU in between: packets' programs run with softirqs off and do not interrupt each
+    // other, and the socket hooks, which they do interrupt, use no slots. Each caller asks once in a
+    // run, or no longer uses what it was given before.
     Ok(unsafe { &mut *slot })
 }

@@ -34,6 +34,22 @@ const CONNECTION_REFUSED: i32 = 111;
 /// `EADDRINUSE` of asm-generic/errno.h.
 const ADDRESS_IN_USE: i32 = 98;
 
+/// The namespace of a process of ours that dials by a protocol that is balanced.
+#[inline(always)]
+fn balanced(dial: Dial) -> Option<&'static Netns> {
+    let netns = netns(dial)?;
+    dial.is_balanced().then_some(netns)
+}
+
+/// Lets a dial go on, or refuses it.
+#[inline(always)]
+fn answer(dial: Dial, decided: Result<(), DropReason>) -> i32 {
+    match decided {
+        Ok(()) => ALLOW,
+        Err(reason) => refuse(dial, reason, CONNECTION_REFUSED),
+    }
+}
+
 /// What the tables know of the namespace of a socket; `None` when it is none of ours.
 #[inline(always)]
 fn netns(dial: Dial) -> Option<&'static Netns> {

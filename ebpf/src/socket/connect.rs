@@ -2,21 +2,15 @@
 
 use abi::{DropReason, Lead, Netns, protocol};
 
-use super::{ALLOW, CONNECTION_REFUSED, Dial, frontend, lead};
+use super::{ALLOW, Dial, frontend, lead};
 use crate::{flows::Opening, maps::CONNECTED};
 
 /// Decides about one connect(2).
 #[inline(always)]
 pub(crate) fn run(dial: Dial) -> i32 {
-    let Some(netns) = super::netns(dial) else {
-        return ALLOW;
-    };
-    if !dial.is_balanced() {
-        return ALLOW;
-    }
-    match connect(dial, netns) {
-        Ok(()) => ALLOW,
-        Err(reason) => super::refuse(dial, reason, CONNECTION_REFUSED),
+    match super::balanced(dial) {
+        Some(netns) => super::answer(dial, connect(dial, netns)),
+        None => ALLOW,
     }
 }
 

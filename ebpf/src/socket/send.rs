@@ -2,7 +2,7 @@
 
 use abi::{DropReason, Header, Lead, Leads, Netns};
 
-use super::{ALLOW, CONNECTION_REFUSED, Dial, frontend, frontend::Frontend, lead};
+use super::{ALLOW, Dial, frontend, frontend::Frontend, lead};
 use crate::{
     flows::Opening,
     maps::{BACKENDS, UNCONNECTED},
@@ -11,15 +11,9 @@ use crate::{
 /// Decides about one sendmsg(2).
 #[inline(always)]
 pub(crate) fn run(dial: Dial) -> i32 {
-    let Some(netns) = super::netns(dial) else {
-        return ALLOW;
-    };
-    if !dial.is_balanced() {
-        return ALLOW;
-    }
-    match send(dial, netns) {
-        Ok(()) => ALLOW,
-        Err(reason) => super::refuse(dial, reason, CONNECTION_REFUSED),
+    match super::balanced(dial) {
+        Some(netns) => super::answer(dial, send(dial, netns)),
+        None => ALLOW,
     }
 }
 
