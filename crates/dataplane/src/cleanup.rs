@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::kernel::netlink::{Kind, Link, Netlink};
 use crate::kernel::netns::Netns;
-use crate::kernel::{nft, sysctl};
+use crate::kernel::{bpf, nft, sysctl};
 use crate::lock::{self, Lock};
 use crate::names::{self, LinkRole, Names};
 use crate::problem::{Problem, ProblemCode};
@@ -36,7 +36,7 @@ pub struct Cleaned {
     pub problems: Vec<Problem>,
 }
 
-/// Removes devices, pins, firewall tables, routing rules in tasks' namespaces and recorded settings.
+/// Removes devices, pins and the mount that holds them, firewall tables, routing rules in tasks' namespaces and recorded settings.
 /// Nothing is removed of an instance that a process drives: that is a problem. Must be called inside
 /// a tokio runtime, in the node's network namespace.
 pub async fn cleanup(cleanup: &Cleanup) -> Cleaned {
@@ -173,15 +173,25 @@ impl Work<'_> {
     }
 
     fn pins(&mut self) {
-        let all = instances_below(&self.cleanup.bpffs);
-        for directory in self.mine(all, |names| names.pin_root(&self.cleanup.bpffs)) {
-            let bpffs = &self.cleanup.bpffs;
+        let bpffs = &self.cleanup.bpffs;
+        let mut leaving = Vec::new();
+        for directory in self.mine(instances_below(bpffs), |names| names.pin_root(bpffs)) {
             if self.is_busy(|names| names.pin_root(bpffs) == directory) {
                 continue;
             }
             if self.announce(format!("pins in {}", directory.display())) {
                 self.note(fs::remove_dir_all(&directory));
+            } else {
+                leaving.push(directory);
             }
+        }
+        // Nobody who found it mounted may be about to use it.
+        let _host = match lock::host(Path::new(lock::DIRECTORY)) {
+            Ok(host) => host,
+            Err(problem) => return self.cleaned.problems.push(problem),
+        };
+        if bpf::is_spare(bpffs, &leaving) && self.announce(format!("mount {}", bpffs.display())) {
+            self.note(bpf::unmount_bpffs(bpffs));
         }
     }
 

@@ -157,6 +157,9 @@ impl Dataplane {
             problems: vec![problem],
         })?;
         let names = Names::new(&settings.instance);
+        let host = lock::host(Path::new(lock::DIRECTORY)).map_err(|problem| OpenError {
+            problems: vec![problem],
+        })?;
         bpf::mount_bpffs(&settings.bpffs).map_err(refused)?;
         let root = names.pins(&settings.bpffs);
         let others = bpf::other_layouts(&root).map_err(refused)?;
@@ -166,6 +169,7 @@ impl Dataplane {
             });
         }
         let pins = Pins::create(root).map_err(refused)?;
+        drop(host);
         let loading = Loading {
             flow_capacity: settings.flow_capacity,
             replace_layout: settings.replace_layout,

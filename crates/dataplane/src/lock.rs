@@ -77,6 +77,14 @@ impl Drop for Lock {
     }
 }
 
+/// Waits for the lock of what all instances on a host have in common; free when the file is closed.
+pub(crate) fn host(directory: &Path) -> Result<File, Problem> {
+    make(directory, directory)?;
+    let file = File::open(directory).map_err(|source| unusable(directory, &source))?;
+    file.lock().map_err(|source| unusable(directory, &source))?;
+    Ok(file)
+}
+
 /// The instances that have a lock in `directory`, held or not.
 pub(crate) fn instances(directory: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod contents;
+mod filesystem;
 mod flows;
 mod layout;
 mod loads;
@@ -12,9 +13,10 @@ mod table;
 
 pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
+pub(crate) use filesystem::{is_mounted, is_spare, mount_bpffs, unmount_bpffs};
 pub(crate) use flows::{now_ns, origin};
 pub(crate) use layout::others as other_layouts;
 pub(crate) use loads::Drift;
 pub(crate) use object::{LoadError, Loading, Maps, Programs, Samples, load};
-pub(crate) use pins::{PinError, PinnedLink, Pins, is_mounted, mount_bpffs};
+pub(crate) use pins::{PinError, PinnedLink, Pins};
 pub(crate) use table::TableError;

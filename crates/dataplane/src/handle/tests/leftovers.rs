@@ -1,6 +1,7 @@
 //! What stays behind: nothing.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{Settings, desired, settings};
 use crate::cleanup::{Cleaned, Cleanup, cleanup};
@@ -55,13 +56,35 @@ fn cleanup_leaves_nothing() {
             forwarding
         );
         assert_eq!(run("nft list tables"), "");
-        let pins = std::fs::read_dir(&settings.bpffs).unwrap().flatten();
-        assert!(
-            pins.into_iter()
-                .all(|pin| !pin.file_name().to_string_lossy().contains("netd"))
-        );
+        assert!(!run("mount").contains(&*settings.bpffs.to_string_lossy()));
         assert!(!settings.state_dir.exists());
         assert_eq!(std::fs::read_dir(lock::DIRECTORY).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn cleanup_leaves_a_mount_that_others_use_or_made() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let settings = settings(&directory);
+        let wanted = Cleanup {
+            instance: Some(settings.instance.clone()),
+            bpffs: settings.bpffs.clone(),
+            state: settings.state_dir.clone(),
+            dry_run: false,
+        };
+        let mount = format!("mount {}", settings.bpffs.display());
+        let foreign = settings.bpffs.join("others");
+
+        Dataplane::open(settings.clone()).await.unwrap().close();
+        std::fs::create_dir(&foreign).unwrap();
+        assert!(!cleanup(&wanted).await.removed.contains(&mount));
+        std::fs::remove_dir(&foreign).unwrap();
+        assert_eq!(cleanup(&wanted).await.removed, std::slice::from_ref(&mount));
+
+        run(&format!("mount -t bpf bpf {}", settings.bpffs.display()));
+        Dataplane::open(settings.clone()).await.unwrap().close();
+        let cleaned = cleanup(&wanted).await;
+        assert!(!cleaned.removed.is_empty() && !cleaned.removed.contains(&mount));
     });
 }
 
@@ -218,16 +241,23 @@ fn cycles_leak_nothing_into_a_namespace() {
             dataplane.apply(&desired(&[&task])).await.unwrap();
             dataplane.apply(&desired(&[])).await.unwrap();
             // The sockets close when the runtime has seen that nobody holds them.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            let is_task =
-                |fd: &std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|to| to == inode);
-            let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while descriptors(&inode) > 0 && Instant::now() < deadline {
+                tokio::task::yield_now().await;
+            }
             let sockets = task.run("cat /proc/net/netlink").lines().count();
-            counts.push((descriptors.filter(is_task).count(), sockets));
+            counts.push((descriptors(&inode), sockets));
         }
         assert_eq!(counts[9], counts[0], "{counts:?}");
         assert_eq!(counts[9].0, 0);
         let record = Record::open(&settings(&directory).state_dir).unwrap();
         assert!(record.namespaces().is_empty(), "{record:?}");
     });
+}
+
+/// How many descriptors of this process are of what `/proc` shows as `inode`.
+fn descriptors(inode: &Path) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == inode))
+        .count()
 }

@@ -1,18 +1,12 @@
-//! The BPF file system, and what is pinned there.
+//! What is pinned in the BPF file system.
 
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, FsWord, flock, statfs};
-use rustix::mount::{MountFlags, mount};
-
 use super::sys::{self, AttachType};
 use crate::world::Program;
-
-/// `BPF_FS_MAGIC` of linux/magic.h.
-const BPF_FS: FsWord = 0xcafe_4a11;
 
 /// Something about the BPF file system or a pin in it does not work; what was pinned remains.
 #[derive(Debug, thiserror::Error)]
@@ -32,41 +26,6 @@ impl PinError {
             source: source.into(),
         }
     }
-}
-
-/// Mounts a BPF file system at `path` unless there is one.
-pub(crate) fn mount_bpffs(path: &Path) -> Result<(), PinError> {
-    let error = |action| move |source: io::Error| PinError::new(action, path, source);
-    fs::create_dir_all(path).map_err(error("create"))?;
-    if is_bpffs(path)? {
-        return Ok(());
-    }
-    // Daemons that start together must not mount one upon the other: they meet at the directory
-    // below the mount.
-    let directory = fs::File::open(path).map_err(error("open"))?;
-    flock(&directory, FlockOperation::LockExclusive)
-        .map_err(|errno| PinError::new("lock", path, errno))?;
-    if is_bpffs(path)? {
-        return Ok(());
-    }
-    mount(
-        "bpf",
-        path,
-        "bpf",
-        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
-        None,
-    )
-    .map_err(|errno| PinError::new("mount a BPF file system at", path, errno))
-}
-
-/// Whether a BPF file system is mounted at `path`.
-pub(crate) fn is_mounted(path: &Path) -> bool {
-    is_bpffs(path).unwrap_or(false)
-}
-
-fn is_bpffs(path: &Path) -> Result<bool, PinError> {
-    let filesystem = statfs(path).map_err(|errno| PinError::new("inspect", path, errno))?;
-    Ok(filesystem.f_type == BPF_FS)
 }
 
 /// A program's pinned link.
