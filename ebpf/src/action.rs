@@ -42,6 +42,7 @@ pub(crate) fn run(
         // Not "ok" but "next": programs of others on the same hook get their turn.
         Action::Pass => return TC_ACT_UNSPEC,
         Action::Arranged => return TC_ACT_REDIRECT,
+        Action::Undecided => return TC_ACT_SHOT,
         // SAFETY: takes numbers only, and checks them.
         Action::Peer => unsafe { bpf_redirect_peer(ifindex, 0) },
         // SAFETY: takes numbers only, and checks them.

@@ -17,7 +17,12 @@ pub(crate) use arp::answer as arp;
 pub(crate) use echo::answer as echo;
 pub(crate) use neighbour::answer as neighbour;
 
-use crate::{carrier, deliver, drops, node, rewrite, skb::Skb};
+use crate::{
+    carrier, deliver, drops,
+    maps::{ANSWERED, slot},
+    node, rewrite,
+    skb::Skb,
+};
 
 /// The way back to whoever sent the packet.
 #[derive(Clone, Copy)]
@@ -116,6 +121,16 @@ pub(crate) fn too_big(
     too_big::write(skb, header, source, deliver::settings()?.overlay_mtu)?;
     drops::count(skb, DropReason::TooBig, header);
     back.send(skb)
+}
+
+/// The beginning of the IP packet, kept outside the stack.
+#[inline(always)]
+fn quoted<const WORDS: usize>(skb: Skb) -> Result<&'static [u32; WORDS], DropReason> {
+    let words = slot(&ANSWERED)?
+        .first_chunk_mut::<WORDS>()
+        .ok_or(DropReason::Truncated)?;
+    skb.copy(14, words)?;
+    Ok(words)
 }
 
 /// Turns the IP packet around. The sum over both addresses, and so every checksum, stays.

@@ -29,7 +29,7 @@ pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdi
 }
 
 /// As [`run`], for a packet whose origin is known.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn receive(
     skb: Skb,
     origin: &Origin,
@@ -45,6 +45,12 @@ pub(crate) fn receive(
     if origin.net == settings.ingress_net {
         return mesh::arrive(skb, settings, origin, header);
     }
+    in_network(skb, origin, header)
+}
+
+/// Of an overlay network that is not the mesh.
+#[inline(never)]
+fn in_network(skb: Skb, origin: &Origin, header: &mut Header) -> Result<Verdict, DropReason> {
     let sender = deliver::endpoint(origin.net, &header.source).ok_or_else(|| stranger(origin))?;
     authenticate(&sender, origin)?;
     let mut target = header.destination;

@@ -31,40 +31,40 @@ pub(crate) enum Client<'a> {
     Task(&'a Iface),
 }
 
-/// A packet on an uplink.
-#[inline(never)]
+/// A packet on an uplink. The short way and the long one stand beside each other: the stack of
+/// one is not there when the other is gone.
+#[inline(always)]
 pub(crate) fn from_outside(
     skb: Skb,
     settings: &Settings,
     header: &mut Header,
 ) -> Result<Verdict, DropReason> {
-    match glance(skb, settings, header) {
-        Some(verdict) => verdict,
-        None => enter(skb, settings, header, Client::Uplink),
+    let verdict = glance(skb, settings, header)?;
+    if verdict != Verdict::UNDECIDED {
+        return Ok(verdict);
     }
+    enter(skb, settings, header, Client::Uplink)
 }
 
-/// The short way of a packet from outside: of a flow that is known to live, or none of ours. `None`
-/// for all others.
-#[inline(always)]
-fn glance(skb: Skb, settings: &Settings, header: &Header) -> Option<Result<Verdict, DropReason>> {
+/// The short way of a packet from outside: of a flow that is known to live, or none of ours. Others
+/// are left undecided.
+#[inline(never)]
+fn glance(skb: Skb, settings: &Settings, header: &Header) -> Result<Verdict, DropReason> {
     let net = settings.ingress_net;
     let has_ports = header.protocol == protocol::TCP || header.protocol == protocol::UDP;
     if !has_ports {
-        return None;
+        return Ok(Verdict::UNDECIDED);
     }
     if header.fragment != Fragment::Later && published(header).is_none() {
-        return Some(Ok(Verdict::PASS));
+        return Ok(Verdict::PASS);
     }
     let Glance::Settled(flow) = vip::glance(skb, net, header) else {
-        return None;
+        return Ok(Verdict::UNDECIDED);
     };
-    if flow.delivery.kind != delivery::MESH
-        && let Err(reason) = rewrite::destination_here(skb, header, &flow.peer, flow.peer_port)
-    {
-        return Some(Err(reason));
+    if flow.delivery.kind != delivery::MESH {
+        rewrite::destination_here(skb, header, &flow.peer, flow.peer_port)?;
     }
-    Some(deliver::by(skb, net, flow, MeshDirection::Forward))
+    deliver::by(skb, net, flow, MeshDirection::Forward)
 }
 
 /// A packet to one of the node's own addresses, perhaps to a published port; passed on when not.
@@ -157,7 +157,7 @@ pub(crate) fn reply(
 }
 
 /// A frame of the mesh from another node.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn arrive(
     skb: Skb,
     settings: &Settings,

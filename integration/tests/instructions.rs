@@ -18,6 +18,8 @@ const RECORD: &str = "NETD_RECORD_INSTRUCTIONS";
 const COMMAND: &str = "NETD_RECORD_INSTRUCTIONS=1 cargo xtask test instructions";
 /// Growth that fails, in per cent.
 const MOST: u32 = 10;
+/// How many of the verifier's lines are shown of a program that it refuses.
+const LAST_LINES: usize = 12;
 
 /// Kernel release without its patch level, such as `6.18`, to program to figures.
 type Record = BTreeMap<String, BTreeMap<String, Figures>>;
@@ -76,9 +78,13 @@ fn measure() -> Result<BTreeMap<String, Figures>> {
     let bytes = fs::read(testrun::object()).context("read the object")?;
     let mut ebpf: Ebpf = EbpfLoader::new().load(&bytes).context("load the object")?;
     let mut all = BTreeMap::new();
+    let mut refused = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         let name = name.to_owned();
-        load(program).with_context(|| format!("load {name}"))?;
+        if let Err(error) = load(program) {
+            refused.push(format!("{name}: {}", end(&format!("{error:#}"))));
+            continue;
+        }
         let info = program.info()?;
         let verified = info.verified_instruction_count();
         let size = info.size_translated();
@@ -88,7 +94,16 @@ fn measure() -> Result<BTreeMap<String, Figures>> {
         };
         all.insert(name, figures);
     }
+    if !refused.is_empty() {
+        bail!("kernel {} refuses {}", kernel(), refused.join("\n"));
+    }
     Ok(all)
+}
+
+/// What the verifier says last says why; before that, it tells its whole walk.
+fn end(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
 fn load(program: &mut Program) -> Result<()> {

@@ -27,6 +27,8 @@ pub enum Action {
     Neighbour = 3,
     /// Where the packet goes has been arranged by whoever decided.
     Arranged = 4,
+    /// Nobody has decided yet: the short way does not know the packet. No program ends with it.
+    Undecided = 5,
 }
 
 impl Verdict {
@@ -39,6 +41,12 @@ impl Verdict {
     /// See [`Action::Arranged`].
     pub const ARRANGED: Self = Self {
         action: Action::Arranged,
+        ifindex: 0,
+    };
+
+    /// See [`Action::Undecided`].
+    pub const UNDECIDED: Self = Self {
+        action: Action::Undecided,
         ifindex: 0,
     };
 

@@ -2,6 +2,7 @@
 
 use abi::{Address, Bytes, DropReason, Family, Header, checksum, icmp, protocol};
 
+use super::quoted;
 use crate::skb::{Deep, Skb};
 
 const IP: u32 = 14;
@@ -46,7 +47,7 @@ pub(super) fn write(
 
 #[inline(never)]
 fn write_v4(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(), DropReason> {
-    let quote: [u8; V4_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
+    let quote: &[u32; V4_QUOTE] = quoted(skb)?;
     skb.resize(V4_ICMP + u32::from(V4_LENGTH) + PADDING)?;
     let [high, low] = (20 + V4_LENGTH).to_be_bytes();
     let mut ip = [
@@ -63,18 +64,18 @@ fn write_v4(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(),
         u32::from_ne_bytes([icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, 0, 0]),
         u32::from_ne_bytes([0, 0, mtu_high, mtu_low]),
     ];
-    let sum = checksum::add(checksum::sum_words(&head), sum(&quote));
+    let sum = checksum::add(checksum::sum_words(&head), checksum::sum_words(quote));
     let [high, low] = (!checksum::fold(sum)).to_ne_bytes();
     head[0] = u32::from_ne_bytes([icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, high, low]);
     skb.store(IP, &ip)?;
     skb.store(V4_ICMP, &head)?;
-    skb.store(V4_ICMP + 8, &quote)?;
+    skb.store(V4_ICMP + 8, quote)?;
     pad(skb, header, V4_ICMP + u32::from(V4_LENGTH), 0)
 }
 
 #[inline(never)]
 fn write_v6(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(), DropReason> {
-    let quote: [u8; V6_QUOTE * 4] = skb.load(IP as usize).ok_or(DropReason::Truncated)?;
+    let quote: &[u32; V6_QUOTE] = quoted(skb)?;
     skb.resize(V6_ICMP + u32::from(V6_LENGTH) + PADDING)?;
     let pseudo = checksum::pseudo_header(
         &source.words,
@@ -86,7 +87,7 @@ fn write_v6(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(),
         u32::from_ne_bytes([icmp::V6_TOO_BIG, 0, 0, 0]),
         u32::from(mtu).to_be(),
     ];
-    let sum = checksum::add(checksum::sum_words(&head), sum(&quote));
+    let sum = checksum::add(checksum::sum_words(&head), checksum::sum_words(quote));
     let [high, low] = (!checksum::fold(checksum::add(pseudo, sum))).to_ne_bytes();
     head[0] = u32::from_ne_bytes([icmp::V6_TOO_BIG, 0, high, low]);
     let [high, low] = V6_LENGTH.to_be_bytes();
@@ -94,22 +95,8 @@ fn write_v6(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(),
     skb.store(IP + 8, source)?;
     skb.store(IP + 24, &header.source)?;
     skb.store(V6_ICMP, &head)?;
-    skb.store(V6_ICMP + 8, &quote)?;
+    skb.store(V6_ICMP + 8, quote)?;
     pad(skb, header, V6_ICMP + u32::from(V6_LENGTH), pseudo)
-}
-
-/// The sum over whole words.
-#[inline(always)]
-fn sum<const BYTES: usize>(bytes: &[u8; BYTES]) -> u32 {
-    const { assert!(BYTES.is_multiple_of(4)) }
-    let mut sum = 0;
-    let mut at = 0;
-    while at < BYTES {
-        let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        sum = checksum::add(sum, u32::from_ne_bytes(word));
-        at += 4;
-    }
-    sum
 }
 
 /// Two octets behind the IP packet, which receivers cut off.

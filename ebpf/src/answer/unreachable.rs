@@ -2,10 +2,8 @@
 
 use abi::{DropReason, Family, Header, checksum, icmp, protocol};
 
-use crate::{
-    maps::{ANSWERED, slot},
-    skb::Skb,
-};
+use super::quoted;
+use crate::skb::Skb;
 
 const IP: u32 = 14;
 const TTL: u8 = 64;
@@ -114,14 +112,4 @@ fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
     ];
     skb.store(V6_ICMP, &head)?;
     skb.store(V6_ICMP + 8, quote)
-}
-
-/// The beginning of the IP packet, kept outside the stack.
-#[inline(always)]
-fn quoted<const WORDS: usize>(skb: Skb) -> Result<&'static [u32; WORDS], DropReason> {
-    let words = slot(&ANSWERED)?
-        .first_chunk_mut::<WORDS>()
-        .ok_or(DropReason::Truncated)?;
-    skb.copy(IP, words)?;
-    Ok(words)
 }

@@ -12,26 +12,22 @@ use crate::{
 
 /// The client's backend, as long as that takes new flows; 0 when it has none.
 #[inline(never)]
-pub(super) fn recall(service: &Service, request: &mut Request) -> u32 {
-    request.scratch.key = key(service, request, &request.client);
-    known(service, &request.scratch.key)
+pub(super) fn recall(service: &Service, request: &Request) -> u32 {
+    known(service, &key(service, request, &request.client))
 }
 
 /// Makes `backend` the client's, and says which is: another connection of the client may have been
 /// faster, on another CPU.
 #[inline(never)]
-pub(super) fn keep(service: &Service, request: &mut Request, backend: u32) -> u32 {
-    request.scratch.key = key(service, request, &request.client);
-    request.scratch.affinity = Affinity {
+pub(super) fn keep(service: &Service, request: &Request, backend: u32) -> u32 {
+    let key = &key(service, request, &request.client);
+    let affinity = &Affinity {
         last_ns: now_ns(),
         backend,
         reserved: 0,
     };
-    let (key, affinity) = (&request.scratch.key, &request.scratch.affinity);
-    if AFFINITIES
-        .insert(key, affinity, u64::from(BPF_NOEXIST))
-        .is_ok()
-    {
+    let is_new = AFFINITIES.insert(key, affinity, u64::from(BPF_NOEXIST));
+    if is_new.is_ok() {
         return backend;
     }
     let other = known(service, key);
@@ -70,7 +66,8 @@ fn takes_flows(id: u32) -> bool {
     backend.state == backend_state::READY && backend.weight > 0
 }
 
-/// The frontend of a packet together with one of its addresses.
+/// The frontend of a packet together with one of its addresses. Keys stand on the stack: what a
+/// global function was handed by pointer is no key to kernels before 6.2.
 #[inline(always)]
 pub(super) fn key(service: &Service, request: &Request, address: &Address) -> AffinityKey {
     let every = service.flags & service_flag::EVERY_PORT != 0;

@@ -29,9 +29,8 @@ pub(super) fn pick(service: &Service, request: &mut Request, algorithm: Algorith
 /// What is known of a destination, from now on at least. Others may write its words at the same time:
 /// each is the number of a backend, or none.
 #[inline(never)]
-fn known(service: &Service, request: &mut Request) -> Option<&'static mut Locality> {
-    request.scratch.key = affinity::key(service, request, &request.server);
-    let key = &request.scratch.key;
+fn known(service: &Service, request: &Request) -> Option<&'static mut Locality> {
+    let key = &affinity::key(service, request, &request.server);
     if LOCALITIES.get_ptr(key).is_none() {
         #[expect(
             clippy::needless_borrows_for_generic_args,

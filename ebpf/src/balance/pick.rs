@@ -1,9 +1,6 @@
 //! From a service and who asks for it to a backend.
 
-use abi::{
-    Address, Affinity, AffinityKey, Algorithm, Candidate, Service, client_hash, connection_hash,
-    pick_index,
-};
+use abi::{Address, Algorithm, Candidate, Service, client_hash, connection_hash, pick_index};
 
 use super::{affinity, live, locality};
 use crate::{
@@ -36,8 +33,6 @@ pub(crate) struct Request {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Scratch {
-    pub(super) affinity: Affinity,
-    pub(super) key: AffinityKey,
     pub(super) start: u32,
     pub(super) count: u32,
     pub(super) algorithm: u32,
