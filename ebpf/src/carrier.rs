@@ -5,6 +5,7 @@
 
 mod device;
 mod native;
+pub(crate) mod probe;
 
 use abi::{Address, DropReason, NetId, Settings, Verdict, Vtep, vtep};
 

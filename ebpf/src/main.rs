@@ -154,6 +154,12 @@ pub(crate) fn sock_release(context: SockContext) -> i32 {
     socket::release::run(&context)
 }
 
+/// Wraps and unwraps a frame, to show that the kernel can. Never attached.
+#[classifier]
+pub(crate) fn carrier_probe(context: TcContext) -> i32 {
+    carrier::probe::run(Skb::new(&context))
+}
+
 /// License the kernel reads: GPL-only helpers need one that it takes for GPL-compatible.
 // SAFETY: the section is read by the loader alone and no other symbol is placed in it.
 #[unsafe(link_section = "license")]

@@ -33,6 +33,7 @@ pub use port::{Port, PortMode};
 pub use protocol::Protocol;
 pub use status::{
     Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,
+    Vtep,
 };
 pub use timestamp::Timestamp;
 pub use trace::{Hop, Next, Step, Trace, TraceQuestion, TraceVerdict};

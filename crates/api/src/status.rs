@@ -22,8 +22,13 @@ pub struct Status {
     pub underlay: Option<Underlay>,
     /// MTU of the overlay in bytes: the underlay's less what VXLAN adds; `null` without underlay.
     pub overlay_mtu: Option<u32>,
-    /// How packets travel between nodes: `device`.
+    /// How packets travel between nodes: `native`, written and taken by the kernel programs, or
+    /// `device`, by the kernel's VXLAN device.
     pub carrier: String,
+    /// Why it is the device; `null` where it is not.
+    pub carrier_reason: Option<String>,
+    /// How packets travel to each other node.
+    pub vteps: Vec<Vtep>,
     /// The kernel programs.
     pub programs: Vec<Program>,
     /// The topology in force, and what is wrong with its file.
@@ -67,6 +72,24 @@ pub struct Underlay {
     pub address: IpAddr,
     /// The interface's MTU in bytes.
     pub mtu: u32,
+}
+
+/// How packets travel to another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Vtep {
+    /// The node's name.
+    pub node: String,
+    /// Its underlay address.
+    pub address: IpAddr,
+    /// `native` or `device`.
+    pub carrier: String,
+    /// Why it is the device; `null` where it is not.
+    pub carrier_reason: Option<String>,
+    /// The interface that the route leads to; `null` where no route is known.
+    pub interface: Option<String>,
+    /// The neighbour there: a router, or the node itself.
+    pub next_hop: Option<IpAddr>,
 }
 
 /// A kernel program.

@@ -120,8 +120,6 @@ pub struct Dataplane {
     pub(crate) last_samples: BTreeMap<abi::DropReason, (abi::DropSample, SystemTime)>,
     record: Record,
     ways: Ways,
-    /// Whether the programs may wrap packets themselves, or why not.
-    native: Result<(), String>,
     settled: bool,
     _locks: [Lock; 2],
     previous: Previous,
@@ -193,7 +191,6 @@ impl Dataplane {
             last_samples: BTreeMap::new(),
             record,
             ways: Ways::open().map_err(refused)?,
-            native: Err("nothing has proven it on this host".to_owned()),
             settled: false,
             _locks: locks,
             previous: Previous::default(),
@@ -324,7 +321,7 @@ impl Dataplane {
             vteps,
             vtep_capacity: self.maps.vteps.capacity(),
             next_hops: next_hops.await.map_err(problem)?,
-            native: self.native.clone(),
+            native: self.programs.native().clone(),
         };
         let facts = node
             .facts(&self.names, &self.record, nodes)

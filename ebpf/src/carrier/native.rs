@@ -27,8 +27,8 @@ use crate::{
 
 const ETHERNET: usize = 14;
 const ETHERNET_LENGTH: u32 = 14;
-const GROWTH_V4: i32 = 50;
-const GROWTH_V6: i32 = 70;
+pub(super) const GROWTH_V4: i32 = 50;
+pub(super) const GROWTH_V6: i32 = 70;
 /// The outer headers and the inner Ethernet header.
 const HEAD_V4: u32 = 64;
 const HEAD_V6: u32 = 84;
@@ -38,7 +38,7 @@ const _: () = assert!(ROOM_V4 == 50 && ROOM_V6 == 70);
 /// The packet is a tunnel's, with an Ethernet frame inside. Without `FIXED_GSO` the kernel would cut
 /// the segments of the inner connection shorter, which are right as they are: the task's MTU leaves
 /// room for the outer headers.
-const WRAP: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
+pub(super) const WRAP: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
     | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
     | BPF_F_ADJ_ROOM_FIXED_GSO as u64
     | (ETHERNET_LENGTH as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
@@ -57,6 +57,9 @@ struct NextHop {
 const NEXT_HOP_SIZE: i32 = 20;
 
 const _: () = assert!(size_of::<NextHop>() == NEXT_HOP_SIZE as usize);
+
+/// The bit of an Ethernet address that says it is a group's.
+const GROUP: u8 = 1;
 
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
@@ -78,7 +81,9 @@ pub(super) fn send(
     local: &Address,
 ) -> Result<Verdict, DropReason> {
     let length = skb.len();
-    if length > vxlan::LONGEST {
+    let [first, _] = skb.load(0).ok_or(DropReason::Truncated)?;
+    // The helper drops what is addressed to a group, uncounted.
+    if length > vxlan::LONGEST || first & GROUP != 0 {
         return Ok(Verdict::PASS);
     }
     let [version, class] = skb.load(ETHERNET).ok_or(DropReason::Truncated)?;
@@ -196,22 +201,14 @@ pub(crate) fn take(skb: Skb, origin: &mut Origin) -> Taken {
 
 #[inline(always)]
 fn unwrap(skb: Skb, inner: &Inner, room: usize) -> Taken {
-    let family = if inner.is_v6() {
-        BPF_F_ADJ_ROOM_DECAP_L3_IPV6
+    let growth = if room == ROOM_V4 {
+        -GROWTH_V4
     } else {
-        BPF_F_ADJ_ROOM_DECAP_L3_IPV4
+        -GROWTH_V6
     };
-    let flags = UNWRAP | u64::from(family);
-    let is_unwrapped = if room == ROOM_V4 {
-        adjust(skb, -GROWTH_V4, flags)
-    } else {
-        adjust(skb, -GROWTH_V6, flags)
-    };
-    if !is_unwrapped {
+    if !shrink(skb, growth, inner.is_v6()) {
         return Taken::No;
     }
-    // SAFETY: the helper takes the context and a number.
-    unsafe { bpf_csum_level(skb.raw(), u64::from(BPF_CSUM_LEVEL_DEC)) };
     if skb.store(0, &inner.ethernet).is_err() {
         return Taken::Broken;
     }
@@ -303,10 +300,26 @@ fn vlan_present(skb: Skb) -> bool {
     unsafe { (*raw).vlan_present != 0 }
 }
 
+/// Removes the outer headers and the inner Ethernet header.
+#[inline(always)]
+pub(super) fn shrink(skb: Skb, difference: i32, is_v6: bool) -> bool {
+    let family = if is_v6 {
+        BPF_F_ADJ_ROOM_DECAP_L3_IPV6
+    } else {
+        BPF_F_ADJ_ROOM_DECAP_L3_IPV4
+    };
+    if !adjust(skb, difference, UNWRAP | u64::from(family)) {
+        return false;
+    }
+    // SAFETY: the helper takes the context and a number.
+    unsafe { bpf_csum_level(skb.raw(), u64::from(BPF_CSUM_LEVEL_DEC)) };
+    true
+}
+
 /// Makes or removes room after the Ethernet header; false when the kernel refuses, and the packet is
 /// as it was.
 #[inline(always)]
-fn adjust(skb: Skb, difference: i32, flags: u64) -> bool {
+pub(super) fn adjust(skb: Skb, difference: i32, flags: u64) -> bool {
     // SAFETY: the helper checks its arguments; nothing points into the packet.
     unsafe { bpf_skb_adjust_room(skb.raw(), difference, BPF_ADJ_ROOM_MAC, flags) == 0 }
 }

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use api::{
     Audit, Counts, NodeState, Problem, Program, Repair, Status, Timestamp, Topology, TopologyError,
-    Underlay,
+    Underlay, Vtep,
 };
 
 use crate::cell;
@@ -24,7 +24,16 @@ impl Shown for Status {
                 mtu: 1500,
             }),
             overlay_mtu: Some(1450),
-            carrier: "device".to_owned(),
+            carrier: "native".to_owned(),
+            carrier_reason: None,
+            vteps: vec![Vtep {
+                node: "n2".to_owned(),
+                address: Ipv4Addr::new(192, 0, 2, 12).into(),
+                carrier: "device".to_owned(),
+                carrier_reason: Some("there is no route".to_owned()),
+                interface: None,
+                next_hop: None,
+            }],
             programs: vec![Program {
                 name: "from_uplink".to_owned(),
                 attached: vec!["eth0".to_owned()],
@@ -68,7 +77,7 @@ pub(crate) fn describe(status: &Status, now: SystemTime) -> Vec<String> {
         format!("Since:\t{}", moment(status.since, now)),
         format!("Underlay:\t{}", underlay(status.underlay.as_ref())),
         format!("Overlay MTU:\t{}", cell::optional(status.overlay_mtu)),
-        format!("Carrier:\t{}", status.carrier),
+        format!("Carrier:\t{}", carrier(status)),
         format!("Topology:\t{}", topology(&status.topology, now)),
         format!("Networks:\t{}", counts.networks),
         format!(
@@ -122,6 +131,24 @@ fn underlay(underlay: Option<&Underlay>) -> String {
             underlay.address, underlay.interface, underlay.mtu
         )
     }))
+}
+
+/// With the nodes that are an exception.
+fn carrier(status: &Status) -> String {
+    let because = |kind: &str, reason: &Option<String>| match reason {
+        Some(reason) => format!("{kind} ({reason})"),
+        None => kind.to_owned(),
+    };
+    let exceptions = status
+        .vteps
+        .iter()
+        .filter(|vtep| vtep.carrier != status.carrier)
+        .map(|vtep| {
+            let carrier = because(&vtep.carrier, &vtep.carrier_reason);
+            format!("; to {}: {carrier}", vtep.node)
+        });
+    let all = because(&status.carrier, &status.carrier_reason);
+    std::iter::once(all).chain(exceptions).collect()
 }
 
 fn topology(topology: &Topology, now: SystemTime) -> String {
@@ -193,6 +220,7 @@ mod tests {
             "State:             ready",
             "Since:             1970-01-01T00:00:00.000Z (1m30s ago)",
             "Underlay:          192.0.2.11 on eth0, MTU 1500",
+            "Carrier:           native; to n2: device (there is no route)",
             "  from_uplink   eth0",
             "Topology errors (generation 1 stays in force):",
             "  /etc/netd/topology.toml:1: expected a value",

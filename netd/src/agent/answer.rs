@@ -94,6 +94,8 @@ pub(super) fn applied(status: &Status) -> Option<Applied> {
         address: underlay.address,
         underlay_mtu: underlay.mtu,
         overlay_mtu: status.overlay_mtu?,
+        device: status.device.clone(),
+        ways: status.ways.clone(),
     })
 }
 

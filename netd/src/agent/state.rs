@@ -1,11 +1,12 @@
 //! What the agent tells everybody else: one immutable snapshot after another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use dataplane::Way;
 use model::{NodeName, Topology};
 
 use crate::topology::LoadError;
@@ -106,4 +107,8 @@ pub(crate) struct Applied {
     pub(crate) underlay_mtu: u32,
     /// The largest IP packet of an overlay network, in bytes.
     pub(crate) overlay_mtu: u32,
+    /// Why the device takes packets to and from this node; `None` where the programs do themselves.
+    pub(crate) device: Option<String>,
+    /// How packets get to each other node.
+    pub(crate) ways: BTreeMap<IpAddr, Way>,
 }

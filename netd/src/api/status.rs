@@ -1,5 +1,6 @@
 use api::{
     Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,
+    Vtep,
 };
 use axum::Json;
 use axum::extract::State;
@@ -13,6 +14,10 @@ pub(super) async fn show(State(agent): State<Handle>) -> Json<Status> {
     let (kernel, silence) = match kernel {
         Ok(kernel) => (kernel, None),
         Err(error) => (Kernel::default(), Some(error)),
+    };
+    let device = match &state.applied {
+        Some(applied) => applied.device.clone(),
+        None => Some("nothing is in force yet".to_owned()),
     };
     let ready = state.is_ready() && silence.is_none();
     Json(Status {
@@ -31,7 +36,9 @@ pub(super) async fn show(State(agent): State<Handle>) -> Json<Status> {
             mtu: applied.underlay_mtu,
         }),
         overlay_mtu: state.applied.as_ref().map(|applied| applied.overlay_mtu),
-        carrier: "device".to_owned(),
+        carrier: kind(device.as_ref()),
+        carrier_reason: device,
+        vteps: vteps(&state),
         programs: programs(&kernel.attached),
         topology: topology(&state.load),
         problems: problems(&state, silence),
@@ -57,6 +64,30 @@ impl Kernel {
             drops: drops.iter().map(|drop| drop.count).sum(),
         })
     }
+}
+
+/// The carrier of a node, or to one: `device` is why it is that.
+fn kind(device: Option<&String>) -> String {
+    let kind = if device.is_some() { "device" } else { "native" };
+    kind.to_owned()
+}
+
+fn vteps(state: &agent::State) -> Vec<Vtep> {
+    let (Some(topology), Some(applied)) = (&state.topology, &state.applied) else {
+        return Vec::new();
+    };
+    let vtep = |(name, node): (&model::NodeName, &model::Node)| {
+        let way = applied.ways.get(&node.address)?;
+        Some(Vtep {
+            node: name.to_string(),
+            address: node.address,
+            carrier: kind(way.device.as_ref()),
+            carrier_reason: way.device.clone(),
+            interface: way.interface.clone(),
+            next_hop: way.next_hop,
+        })
+    };
+    topology.nodes.iter().filter_map(vtep).collect()
 }
 
 fn programs(attached: &Attached) -> Vec<Program> {

@@ -6,6 +6,7 @@ mod filesystem;
 mod flows;
 mod layout;
 mod loads;
+mod native;
 mod object;
 mod pins;
 mod sys;

@@ -64,9 +64,7 @@ pub(crate) fn here(desired: &Desired, facts: &Facts) -> Result<(), Reason> {
     if desired.carrier == Carrier::Device {
         return Err(Reason::Asked);
     }
-    if desired.carrier == Carrier::Auto {
-        facts.native.clone().map_err(Reason::Unproven)?;
-    }
+    facts.native.clone().map_err(Reason::Unproven)?;
     let underlay = underlay(desired, facts).map_err(|_| Reason::NoUnderlay)?;
     let link = LinkName::new(&underlay.interface).ok_or(Reason::NoUnderlay)?;
     fits(desired, facts, &link)

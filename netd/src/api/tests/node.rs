@@ -146,6 +146,8 @@ fn state(dir: &Path) -> State {
             address: ip("192.0.2.11"),
             underlay_mtu: 1500,
             overlay_mtu: 1450,
+            device: None,
+            ways: BTreeMap::new(),
         }),
         audit: Audit::default(),
         problems: vec![Obstacle {

@@ -9,6 +9,7 @@ use aya::programs::{CgroupSock, CgroupSockAddr, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 
 use super::cgroup::{self, CgroupError};
+use super::native;
 use super::pins::{self, PinError, PinnedLink, Pins};
 use super::sys;
 use super::table::{CpuTable, Plain, Table, TableError};
@@ -87,6 +88,7 @@ pub(crate) struct Programs {
     sockets: BTreeMap<SocketHook, OwnedFd>,
     /// Every pinned map, kept open so that a pin that somebody removes can be made again.
     maps: Vec<(&'static str, OwnedFd)>,
+    native: Result<(), String>,
 }
 
 /// Every map.
@@ -167,6 +169,7 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
         pins,
         programs,
         sockets,
+        native: native::prove(&mut ebpf),
     };
     Ok((programs, maps, Samples { ring }))
 }
@@ -231,6 +234,11 @@ impl Programs {
             }
         }
         Ok(repaired)
+    }
+
+    /// Whether the programs may wrap packets themselves, or why not.
+    pub(crate) const fn native(&self) -> &Result<(), String> {
+        &self.native
     }
 
     /// Puts the fresh programs behind every pinned link whose interface lives.
