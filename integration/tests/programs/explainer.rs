@@ -99,7 +99,7 @@ fn question(packet: &Packet, lane: Lane, world: &World) -> Option<(Entry, trace:
     let entry = match lane {
         Lane::Network | Lane::Gateway => Entry::Task(packet.ifindex),
         Lane::Uplink => Entry::Uplink(packet.ifindex),
-        Lane::Overlay | Lane::ToTask => overlay(packet, world)?,
+        Lane::Overlay | Lane::ToTask | Lane::Wrapped => overlay(packet, world)?,
     };
     let place = |address: Address, port| SocketAddr::new(IpAddr::from(address), port);
     let asked = trace::Packet {
@@ -234,7 +234,13 @@ type Tally = BTreeMap<&'static str, usize>;
 
 fn explain(kernel: &mut Kernel, seed: u64, tally: &mut Tally) -> Result<()> {
     let mut dice = Dice::new(seed);
-    let world = World::new(&mut dice);
+    let mut world = World::new(&mut dice);
+    // How a packet looks that the carrier has wrapped is not what is explained.
+    world
+        .contents
+        .vteps
+        .values_mut()
+        .for_each(|vtep| vtep.flags = 0);
     let mut oracle = Oracle::new(world.contents.clone());
     kernel.tables.fill(&oracle.contents)?;
     for index in 0..PACKETS_PER_WORLD {

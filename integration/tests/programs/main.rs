@@ -87,6 +87,24 @@ fn other_nodes_send_anything() -> Result<()> {
 }
 
 #[test]
+fn other_nodes_send_anything_in_anything() -> Result<()> {
+    trial::run(
+        "wrapped",
+        Lane::Wrapped,
+        &[
+            "bad-mesh",
+            "collision",
+            "not-local",
+            "passed",
+            "sent changed",
+            "spoofed-inner",
+            "unknown-vni",
+            "unknown-vtep",
+        ],
+    )
+}
+
+#[test]
 fn the_outside_sends_anything() -> Result<()> {
     trial::run(
         "uplink",

@@ -2,6 +2,7 @@
 //! are shared with the programs; reading, picking, translating and answering are not.
 
 mod answers;
+mod carrier;
 mod errors;
 pub(crate) mod flows;
 mod from_overlay;
@@ -48,6 +49,8 @@ pub(crate) struct Sent {
     /// Two octets follow that a device which completes the checksum of the packet that came can sum
     /// up without harm.
     pub(crate) padded: bool,
+    /// The network in which it goes to a node, and the node's number.
+    pub(crate) carried: Option<(NetId, u32)>,
 }
 
 /// What becomes of a packet that is not dropped.
@@ -193,7 +196,14 @@ impl Oracle {
         if packet.gso_size == 0 && packet.frame.len() > limit {
             return Err(DropReason::TooBig);
         }
-        Ok(Fate::Sent(sent))
+        let iface = self.contents.ifaces.get(&packet.ifindex);
+        let net = iface
+            .filter(|iface| !is_gateway(iface))
+            .map_or(self.contents.settings.ingress_net, |iface| iface.net);
+        Ok(Fate::Sent(Sent {
+            carried: Some((net, node)),
+            ..sent
+        }))
     }
 }
 
@@ -228,6 +238,7 @@ impl Sent {
             told: None,
             quote: None,
             padded: false,
+            carried: None,
         }
     }
 }

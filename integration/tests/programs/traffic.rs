@@ -3,6 +3,7 @@
 
 mod errors;
 mod overlay;
+mod wrapped;
 
 use abi::{Address, FlowKey, Iface};
 use integration::testrun::{Packet, Program};
@@ -31,15 +32,18 @@ pub(crate) enum Lane {
     Overlay,
     /// From outside.
     Uplink,
+    /// Out of the tunnel, still wrapped.
+    Wrapped,
 }
 
 impl Lane {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Network,
         Self::Gateway,
         Self::ToTask,
         Self::Overlay,
         Self::Uplink,
+        Self::Wrapped,
     ];
 
     pub(crate) const fn program(self) -> Program {
@@ -47,7 +51,7 @@ impl Lane {
             Self::Network | Self::Gateway => Program::FromTask,
             Self::ToTask => Program::ToTask,
             Self::Overlay => Program::FromOverlay,
-            Self::Uplink => Program::FromUplink,
+            Self::Uplink | Self::Wrapped => Program::FromUplink,
         }
     }
 }
@@ -100,7 +104,7 @@ pub(crate) fn packet(dice: &mut Dice, world: &World, oracle: &Oracle, lane: Lane
             };
             packet.frame = to_task(dice, &iface, family);
         }
-        Lane::Overlay => overlay::packet(dice, world, oracle, &mut packet, family),
+        Lane::Overlay | Lane::Wrapped => overlay::packet(dice, world, oracle, &mut packet, family),
         Lane::Uplink => packet.frame = from_uplink(dice, world, oracle, family),
     }
     if dice.chance(12) {
@@ -109,6 +113,9 @@ pub(crate) fn packet(dice: &mut Dice, world: &World, oracle: &Oracle, lane: Lane
         spoil::unfinished(&mut packet.frame);
     }
     lengthen(&mut packet.frame);
+    if lane == Lane::Wrapped {
+        wrapped::wrap(dice, world, &mut packet);
+    }
     packet
 }
 

@@ -5,13 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use abi::{DropReason, Flow, FlowKey};
 use anyhow::{Context, Result, ensure};
-use integration::testrun::{FlowTable, Kernel, Packet, Program};
+use integration::testrun::{FlowTable, Kernel, Packet, Program, action};
 use integration::{can_make_labs, command, netns};
 
 use crate::compare;
 use crate::dice::Dice;
-use crate::oracle::Oracle;
 use crate::oracle::flows::{FORWARD, MESH, other, patience};
+use crate::oracle::{Fate, Oracle};
 use crate::traffic::{self, Lane};
 use crate::world::{INTERFACES, World};
 
@@ -150,8 +150,20 @@ pub(crate) fn send(
     packet: &Packet,
     expected: &mut [u64],
 ) -> Result<&'static str> {
-    let ran = kernel.run(program, packet)?;
+    let mut ran = kernel.run(program, packet)?;
+    let inner = oracle
+        .unwrap(packet)
+        .filter(|_| program == Program::FromUplink);
+    let (program, packet) = match &inner {
+        Some(inner) => (Program::FromOverlay, inner),
+        None => (program, packet),
+    };
     let wanted = oracle.judge(program, packet);
+    if let (Ok(Fate::Sent(sent)), action::REDIRECT) = (&wanted, ran.action) {
+        ran.frame = oracle
+            .strip(packet, sent, &ran.frame)
+            .with_context(|| compare::hex(&ran.frame))?;
+    }
     compare::outcome(packet, &wanted, &ran).with_context(|| counted(kernel, expected))?;
     if let Some(reason) = compare::counted(&wanted) {
         let count = &mut expected[reason as usize];

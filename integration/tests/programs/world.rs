@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use abi::{
     Address, Backend, Endpoint, EndpointKey, Iface, Load, NetId, Network, PublishedKey, Service,
-    ServiceKey, Settings, Vtep, endpoint, iface, service_flag,
+    ServiceKey, Settings, Vtep, endpoint, iface, service_flag, vtep,
 };
 use integration::testrun::Contents;
 
@@ -99,13 +99,16 @@ impl World {
         let family = dice.below(2);
         for number in 0..=REMOTE_NODES {
             let address = pair(NODES, 10 + u8::try_from(number).unwrap())[family];
-            contents.vteps.insert(
-                number,
-                Vtep {
-                    address,
-                    ..Vtep::default()
-                },
-            );
+            let mut vtep = Vtep {
+                address,
+                ..Vtep::default()
+            };
+            if dice.chance(60) {
+                vtep.flags = vtep::NATIVE;
+                vtep.next_hop = address;
+                vtep.ifindex = UPLINK;
+            }
+            contents.vteps.insert(number, vtep);
             if number != 0 {
                 contents.vtep_ids.insert(address, number);
             }

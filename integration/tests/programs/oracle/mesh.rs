@@ -215,6 +215,7 @@ impl Oracle {
             if self.flows.open_reverse(&plan, reading, length).is_err() {
                 let mut refusal = answers::refuse(packet, reading, DropReason::Collision)?;
                 refusal.frame[..12].copy_from_slice(&mesh_addresses(id, true));
+                refusal.carried = Some((net, node));
                 return Ok(Fate::Sent(refusal));
             }
         }
