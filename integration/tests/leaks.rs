@@ -4,13 +4,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::lab::demo;
 use integration::lab::topology::{Port, Service, Topology};
 use integration::lab::{Lab, Spec};
 use integration::probe::{self, Transport};
-use integration::{can_make_labs, command, netns};
+use integration::{can_make_labs, command, netns, wait};
+
+/// How long something that is not a leak may be open.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Create/delete cycles; `NETD_TEST_LONG` asks for the long run.
 fn cycles() -> u32 {
@@ -36,6 +40,11 @@ fn cycles_of_creating_and_deleting_leave_nothing() -> Result<()> {
     for number in 0..cycles() {
         cycle(&mut lab, &base, number).with_context(|| format!("cycle {number}"))?;
     }
+    let what = "the daemons finish looking at the host";
+    // Whoever looks has a file open.
+    let _ = wait::until(PATIENCE, what, || {
+        snapshot(&lab).is_ok_and(|after| after == before)
+    });
     let after = snapshot(&lab)?;
     for (what, were) in &before {
         let are = &after[what];
