@@ -16,9 +16,6 @@ use crate::{
     maps::{BACKENDS, ENDPOINTS, SERVICES},
 };
 
-/// How many backends are tried when connections would collide.
-pub(crate) const ATTEMPTS: u32 = 4;
-
 /// The service behind a VIP: by port, or the whole address.
 #[inline(always)]
 pub(crate) fn service(net: NetId, header: &Header) -> Option<&'static Service> {
@@ -93,7 +90,7 @@ pub(crate) fn choose(
 
 /// How to reach a backend from here.
 #[inline(never)]
-fn reach(backend: &Backend, way: &mut Delivery) -> Result<(), DropReason> {
+pub(crate) fn reach(backend: &Backend, way: &mut Delivery) -> Result<(), DropReason> {
     if backend.vtep != 0 {
         way.target = backend.vtep;
         way.mac = [0; 6];

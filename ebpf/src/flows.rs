@@ -16,8 +16,8 @@ use abi::{
 };
 
 use self::entry::{find, twin};
-pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
-pub(crate) use self::peek::peek;
+pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
+pub(crate) use self::peek::{leads_to, peek};
 pub(crate) use self::settled::{Glance, glance};
 use crate::{
     drops::now_ns,

@@ -2,13 +2,13 @@
 
 use abi::{
     DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface,
-    MeshDirection, NetId, Settings, Verdict, endpoint, icmp, iface, protocol, tcp,
+    MeshDirection, NetId, Settings, Verdict, endpoint, icmp, iface, protocol,
 };
 
 use crate::{
     action::Parsed,
     answer::{self, Back},
-    carrier, deliver,
+    carrier, deliver, direct,
     flows::Glance,
     maps::{ENDPOINTS, IFACES},
     mesh,
@@ -87,8 +87,8 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
 /// Whether a packet to another task is a reply of a flow.
 #[inline(always)]
 fn glance(net: NetId, skb: Skb, iface: &Iface, target: &Endpoint, header: &Header) -> Glance {
-    let begins = target.flags & endpoint::BACKS != 0 && tcp::is_initial(header.flags);
-    if begins || (target.vtep != 0 && !size::fits_plainly(skb)) {
+    let collides = target.flags & endpoint::BACKS != 0 && direct::may_collide(header);
+    if collides || (target.vtep != 0 && !size::fits_plainly(skb)) {
         Glance::Unclear
     } else if iface.flags & iface::BACKS != 0 {
         vip::glance_back(skb, net, header)
@@ -105,14 +105,11 @@ fn to_task(
     header: &mut Header,
 ) -> Result<Verdict, DropReason> {
     let net = iface.net;
-    if target.flags & endpoint::BACKS != 0
-        && let Err(reason) = vip::direct(net, header)
-    {
-        let back = Back::Task {
-            ifindex: skb.ifindex(),
-            mac: iface.mac,
-        };
-        return answer::refuse(skb, header, reason, back);
+    if target.flags & endpoint::BACKS != 0 && direct::may_collide(header) {
+        match direct::pass(skb, iface, target, header) {
+            Err(DropReason::NoFlow) => {}
+            verdict => return verdict,
+        }
     }
     if iface.flags & iface::BACKS != 0
         && let Some(translation) = vip::reply(skb, net, header)

@@ -4,7 +4,8 @@
 //! counters, and says how replies are rewritten; the *forward* entry {client, frontend} says how
 //! the client's packets are. A forward entry without its reverse entry is a miss. On an ingress
 //! node whose chosen backend is elsewhere nothing is rewritten: there the forward entry stands alone
-//! and owns the state itself.
+//! and owns the state itself. On the backend's node the reverse entry stands alone, unless the client's
+//! port is translated, which takes both.
 
 use crate::{Address, Mac, NetId, protocol, tcp};
 
@@ -67,11 +68,13 @@ pub struct Flow {
     pub client: Address,
     /// Port that goes with `peer`.
     pub peer_port: u16,
-    /// Port that goes with `client`.
+    /// Port that goes with `client`: differs from the key's only where another live connection of the
+    /// client's would look the same to the backend (see [`crate::other_port`]).
     pub client_port: u16,
-    /// The backend.
+    /// The backend; 0 for a connection that dials one directly, and is translated because a balanced
+    /// one looks the same.
     pub backend: u32,
-    /// The service.
+    /// The service; 0 when it is not known here.
     pub service: u32,
     /// Bits of [`Seen`].
     pub seen: u32,

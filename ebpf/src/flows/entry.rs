@@ -56,8 +56,8 @@ impl Entry {
             && !seen.is_reopened_by(header.protocol, header.flags)
     }
 
-    /// Whether a packet of the client's is for this entry's frontend: the same client port may by now
-    /// lead to the same backend by another one.
+    /// Whether a packet of the client's is of this entry's flow: the key says how the backend sees the
+    /// client, which may by now be another connection, by another frontend or from another port.
     #[inline(always)]
     pub(super) fn is_for(&self, header: &Header) -> bool {
         is_for(self.flow(), header)
@@ -205,7 +205,9 @@ pub(super) fn owns(key: &FlowKey, flow: &Flow) -> bool {
 
 #[inline(always)]
 pub(super) fn is_for(flow: &Flow, header: &Header) -> bool {
-    flow.peer == header.destination && flow.peer_port == header.destination_port
+    flow.peer == header.destination
+        && flow.peer_port == header.destination_port
+        && flow.client_port == header.source_port
 }
 
 #[inline(always)]

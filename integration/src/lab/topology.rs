@@ -136,6 +136,15 @@ pub struct Port {
     /// `rr`, `sh` or `mh`; of published ports only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
+    /// `ingress` or `host`; of published ports only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// The nodes that answer; of published ports only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The addresses on which they answer; of published ports only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// An endpoint behind a service.
@@ -245,6 +254,9 @@ impl Port {
             target,
             protocol: "tcp".to_owned(),
             algorithm: None,
+            mode: None,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 
@@ -256,6 +268,9 @@ impl Port {
             target,
             protocol: "udp".to_owned(),
             algorithm: None,
+            mode: None,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod carrier;
+mod direct;
 mod errors;
 pub(crate) mod flows;
 mod from_overlay;

@@ -141,6 +141,7 @@ impl Resting {
     /// Whether the client's packet is for the frontend by which this flow came.
     fn is_for(&self, packet: &Reading) -> bool {
         (self.flow.peer, self.flow.peer_port) == (packet.destination, packet.dport)
+            && self.flow.client_port == packet.sport
     }
 
     fn takes(&self, packet: &Reading) -> bool {
@@ -292,27 +293,44 @@ impl Flows {
         Ok(())
     }
 
-    /// The backend's side of a new flow.
-    pub(crate) fn open_reverse(
+    /// The backend's side of a new flow; returns the port by which the backend knows the client.
+    fn open_reverse(
         &mut self,
         plan: &Plan,
         packet: &Reading,
         length: usize,
-    ) -> Result<(), Collides> {
-        let (client, server) = ((plan.client, packet.sport), (plan.server, plan.port));
-        let key = key(plan.net, client, server, (packet.protocol, REVERSE));
-        if let Some((_, entry)) = self.find(&key) {
-            let same =
-                (entry.flow.peer, entry.flow.peer_port) == (packet.destination, packet.dport);
-            if !same && entry.takes(packet) {
-                return Err(Collides);
+    ) -> Result<u16, Collides> {
+        let ports = std::iter::once(packet.sport).chain(packet.other_ports());
+        for port in ports {
+            let (client, server) = ((plan.client, port), (plan.server, plan.port));
+            let key = key(plan.net, client, server, (packet.protocol, REVERSE));
+            if let Some((_, entry)) = self.find(&key) {
+                if !entry.is_for(packet) && entry.takes(packet) {
+                    continue;
+                }
+                self.forget(&key);
             }
-            self.forget(&key);
+            let flow = fresh(plan, packet, length, plan.back);
+            self.opening.insert(key, Resting { flow, idle: 0 });
+            self.count(plan.backend, |load| &mut load.picked);
+            return Ok(port);
         }
-        let flow = fresh(plan, packet, length, plan.back);
-        self.opening.insert(key, Resting { flow, idle: 0 });
-        self.count(plan.backend, |load| &mut load.picked);
-        Ok(())
+        Err(Collides)
+    }
+
+    /// A new flow that came from another node: the other side as well only where the client has another
+    /// port.
+    pub(crate) fn open_arrival(
+        &mut self,
+        plan: &Plan,
+        packet: &Reading,
+        length: usize,
+    ) -> Result<u16, Collides> {
+        let port = self.open_reverse(plan, packet, length)?;
+        if port != packet.sport {
+            self.add_forward(plan, packet, length, port);
+        }
+        Ok(port)
     }
 
     /// Both sides of a new flow.
@@ -321,15 +339,20 @@ impl Flows {
         plan: &Plan,
         packet: &Reading,
         length: usize,
-    ) -> Result<(), Collides> {
-        self.open_reverse(plan, packet, length)?;
+    ) -> Result<u16, Collides> {
+        let port = self.open_reverse(plan, packet, length)?;
+        self.add_forward(plan, packet, length, port);
+        Ok(port)
+    }
+
+    fn add_forward(&mut self, plan: &Plan, packet: &Reading, length: usize, port: u16) {
         let mut flow = fresh(plan, packet, length, plan.there);
         flow.peer = plan.server;
         flow.peer_port = plan.port;
         flow.client = plan.client;
+        flow.client_port = port;
         self.opening
             .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
-        Ok(())
     }
 
     /// The client's side of a new flow.

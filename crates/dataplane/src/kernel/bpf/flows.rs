@@ -138,6 +138,11 @@ impl Maps {
             .collect();
         let backends: BTreeMap<u32, Backend> = self.backends.entries()?.into_iter().collect();
         let leads_nowhere = |(key, flow): &(FlowKey, Flow)| {
+            // A direct connection that is translated leads to no backend of a service.
+            if flow.backend == 0 {
+                return flow.delivery.kind == delivery::TASK
+                    && !ifaces.contains(&flow.delivery.target);
+            }
             let Some(backend) = backends.get(&flow.backend) else {
                 return true;
             };
