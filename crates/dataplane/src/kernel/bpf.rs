@@ -9,6 +9,7 @@ mod loads;
 mod native;
 mod object;
 mod pins;
+mod sweep;
 mod sys;
 mod table;
 
