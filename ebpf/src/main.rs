@@ -14,7 +14,6 @@ mod atomic;
 mod balance;
 mod carrier;
 mod deliver;
-mod direct;
 mod drops;
 mod flows;
 mod fragments;

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dataplane::Attach;
 use model::NodeName;
 use tracing_subscriber::filter::Targets;
 
@@ -39,6 +40,9 @@ pub(crate) struct Config {
     /// `replace_layout`: `true` replaces a running data plane whose tables have another layout by an
     /// empty one, and loses its connections; `false` refuses. Default: `false`.
     pub(crate) replace_layout: bool,
+    /// `attach`: how programs are attached to interfaces, `tcx` or `tc`; what is attached already stays
+    /// as it is. Default: `tcx` where the kernel has it, else `tc`.
+    pub(crate) attach: Option<Attach>,
     /// `audit_interval`: after how many seconds at most the kernel is compared with what it should
     /// hold, 1 to 86,400. Default: 30.
     pub(crate) audit_interval: Duration,
@@ -129,6 +133,7 @@ impl Given {
         let logging = self.logging();
         let flow_capacity = self.number("flow_capacity", FLOW_CAPACITY);
         let replace_layout = self.truth("replace_layout");
+        let attach = self.attach();
         let audit_interval = self.number("audit_interval", AUDIT_INTERVAL);
         let audit_interval = audit_interval.unwrap_or(DEFAULT_AUDIT_INTERVAL);
         let path = |key, default: String| PathBuf::from(self.text(key).unwrap_or(default));
@@ -148,6 +153,7 @@ impl Given {
                 bpffs,
                 flow_capacity,
                 replace_layout,
+                attach,
                 audit_interval: Duration::from_secs(audit_interval.into()),
                 logging,
             }),
@@ -239,6 +245,18 @@ impl Given {
             Some(_) => {
                 self.wrong(key, "`true` or `false` is needed");
                 false
+            }
+        }
+    }
+
+    fn attach(&mut self) -> Option<Attach> {
+        match self.text("attach").as_deref() {
+            None => None,
+            Some("tcx") => Some(Attach::Tcx),
+            Some("tc") => Some(Attach::Tc),
+            Some(_) => {
+                self.wrong("attach", "`tcx` or `tc` is needed");
+                None
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::kernel::bpf::{CgroupError, ContentsError, Maps, PinError, Programs};
+use crate::kernel::bpf::{AttachError, CgroupError, ContentsError, Maps, PinError, Programs};
 use crate::kernel::netlink::{Netlink, NetlinkError, NewPair};
 use crate::kernel::netns::{Netns, NetnsError};
 use crate::kernel::nft::{self, NftError};
@@ -30,6 +30,8 @@ pub(crate) enum ChangeError {
     Contents(#[from] ContentsError),
     #[error(transparent)]
     Pin(#[from] PinError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
     #[error(transparent)]

@@ -180,6 +180,7 @@ impl Work<'_> {
                 continue;
             }
             if self.announce(format!("pins in {}", directory.display())) {
+                self.note(bpf::detach_filters(&directory));
                 self.note(fs::remove_dir_all(&directory));
             } else {
                 leaving.push(directory);

@@ -10,7 +10,7 @@ use abi::hash::murmur3_32;
 use crate::apply::{Executor, Outcome};
 use crate::desired::Desired;
 use crate::kernel::bpf::{
-    self, Drift, LoadError, Loading, Maps, Pins, Programs, Samples, TableError,
+    self, Attach, Drift, LoadError, Loading, Maps, Pins, Programs, Samples, TableError,
 };
 use crate::kernel::cookie;
 use crate::kernel::netlink::Netlink;
@@ -54,6 +54,9 @@ pub struct Settings {
     /// Whether a data plane of another layout gives way to a new one, and its flows are lost;
     /// otherwise it runs on and [`Dataplane::open`] refuses.
     pub replace_layout: bool,
+    /// How programs are attached to interfaces from now on; `None` for the best that the kernel has.
+    /// What is attached already stays as it is.
+    pub attach: Option<Attach>,
 }
 
 /// The data plane cannot be opened, or not be listened to; whatever ran before still runs.
@@ -171,12 +174,14 @@ impl Dataplane {
         let loading = Loading {
             flow_capacity: settings.flow_capacity,
             replace_layout: settings.replace_layout,
+            attach: settings.attach,
         };
         let (programs, maps, samples) = bpf::load(pins, loading).map_err(|error| OpenError {
             problems: vec![unloadable(&error)],
         })?;
         let adopted = programs.adopt().map_err(refused)?;
-        tracing::debug!(links = adopted.len(), "kernel programs loaded");
+        let attach = programs.way().as_str();
+        tracing::debug!(links = adopted.len(), attach, "kernel programs loaded");
         let record = Record::open(&settings.state_dir)
             .map_err(|error| Problem::from_error(ProblemCode::Record, &error))
             .map_err(|problem| OpenError {
@@ -299,7 +304,7 @@ impl Dataplane {
                 .pins()
                 .forget_other_layouts()
                 .map_err(problem)?;
-            let swept = self.maps.sweep_flows().map_err(problem)?;
+            let swept = self.maps.sweep_flows(bpf::now_ns()).map_err(problem)?;
             tracing::debug!(swept, "flows that led nowhere");
             self.settled = true;
         }

@@ -39,6 +39,7 @@ pub use desired::*;
 pub use doctor::{Fill, Finding, Subject, Verdict, examine};
 pub use edit::Edit;
 pub use handle::{ApplyError, Dataplane, GARBAGE_INTERVAL, OpenError, Report, Settings};
+pub use kernel::bpf::Attach;
 pub use lower::Underlay;
 pub use names::mac_of;
 pub use problem::{Problem, ProblemCode};

@@ -145,6 +145,7 @@ impl Room {
             state_dir: self.directory.clone(),
             flow_capacity: None,
             replace_layout: false,
+            attach: None,
         }
     }
 

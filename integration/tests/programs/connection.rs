@@ -1,6 +1,7 @@
 //! Whole connections, packet by packet: what stands in the flow tables and in the counts at every
 //! step, on the client's node and on the backend's.
 
+mod forlorn;
 mod tables;
 
 use abi::{Address, FlowState, Seen};
@@ -18,11 +19,11 @@ use tables::{CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARG
 
 pub(crate) use tables::contents;
 
-pub(crate) const SYN: u8 = 0x02;
-pub(crate) const SYN_ACK: u8 = 0x12;
-pub(crate) const ACK: u8 = 0x10;
-pub(crate) const FIN: u8 = 0x11;
-pub(crate) const RST: u8 = 0x04;
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+const FIN: u8 = 0x11;
+const RST: u8 = 0x04;
 /// What other tests need of these tables.
 pub(crate) const CLIENT_IFINDEX: u32 = CLIENT.1;
 pub(crate) const NETWORK_NUMBER: u32 = NET.0;
@@ -38,28 +39,28 @@ const BACKENDS: u32 = 8;
 
 /// One end of a connection as this node sees it.
 #[derive(Clone, Copy)]
-pub(crate) struct Side {
-    pub(crate) program: Program,
-    pub(crate) ifindex: u32,
-    pub(crate) origin: [u32; 2],
+struct Side {
+    program: Program,
+    ifindex: u32,
+    origin: [u32; 2],
     /// Source and destination of its packets.
-    pub(crate) from: (Address, u16),
-    pub(crate) to: (Address, u16),
-    pub(crate) link: Option<[u8; 12]>,
+    from: (Address, u16),
+    to: (Address, u16),
+    link: Option<[u8; 12]>,
 }
 
 /// A connection: the client's packets, the server's, and the backend that is counted.
-pub(crate) struct Road {
-    pub(crate) client: Side,
-    pub(crate) server: Side,
+struct Road {
+    client: Side,
+    server: Side,
     backend: u32,
     /// Entries that it has in a flow table.
     entries: usize,
     protocol: u8,
 }
 
-pub(crate) struct Node {
-    pub(crate) kernel: Kernel,
+struct Node {
+    kernel: Kernel,
     oracle: Oracle,
     counted: Vec<u64>,
 }
@@ -77,19 +78,7 @@ impl Node {
         })
     }
 
-    pub(crate) fn send(&mut self, side: &Side, protocol: u8, flags: u8) -> Result<()> {
-        let became = self.try_send(side, protocol, flags)?;
-        ensure!(became.starts_with("sent"), "flags {flags:#x}: {became}");
-        Ok(())
-    }
-
-    /// Sends a packet; returns what became of it.
-    pub(crate) fn try_send(
-        &mut self,
-        side: &Side,
-        protocol: u8,
-        flags: u8,
-    ) -> Result<&'static str> {
+    fn send(&mut self, side: &Side, protocol: u8, flags: u8) -> Result<()> {
         let mut sketch = Sketch::new(side.from, side.to, protocol);
         sketch.kind = flags;
         sketch.link = side.link.unwrap_or(sketch.link);
@@ -99,15 +88,10 @@ impl Node {
             origin: side.origin,
             ..Packet::default()
         };
-        self.pass(side, &packet)
-    }
-
-    /// Sends any packet on the side's way; returns what became of it.
-    pub(crate) fn pass(&mut self, side: &Side, packet: &Packet) -> Result<&'static str> {
         let (oracle, counted) = (&mut self.oracle, &mut self.counted);
-        let became = trial::send(&self.kernel, oracle, side.program, packet, counted)?;
-        trial::same_tables(&self.kernel, &self.oracle)?;
-        Ok(became)
+        let became = trial::send(&self.kernel, oracle, side.program, &packet, counted)?;
+        ensure!(became.starts_with("sent"), "flags {flags:#x}: {became}");
+        trial::same_tables(&self.kernel, &self.oracle)
     }
 
     /// The connection's entries among the settled flows, those among the openings, and its state.
@@ -157,11 +141,6 @@ fn mesh(backend: u32, reply: bool, from: (Address, u16), to: (Address, u16)) -> 
     }
 }
 
-/// A client's packets through the mesh.
-pub(crate) fn from_the_mesh(backend: u32, from: (Address, u16), to: (Address, u16)) -> Side {
-    mesh(backend, false, from, to)
-}
-
 /// Every road that a connection can take through a node, in one family and protocol.
 fn roads(family: usize, protocol: u8) -> [Road; 5] {
     let host = |third: u8, host: u8| pair(third, host)[family];
@@ -207,7 +186,7 @@ fn roads(family: usize, protocol: u8) -> [Road; 5] {
     ]
 }
 
-pub(crate) fn on_every_road(
+fn on_every_road(
     name: &str,
     protocol: u8,
     walk: impl Fn(&mut Node, &Road) -> Result<()> + Send + Sync,

@@ -15,7 +15,6 @@ mod dice;
 mod distribution;
 mod explainer;
 mod headers;
-mod ledger;
 mod oracle;
 mod samples;
 mod sketch;
@@ -34,7 +33,7 @@ fn tasks_in_networks_send_anything() -> Result<()> {
         "network",
         Lane::Network,
         &[
-            "sent renumbered",
+            "told collision",
             "told no-backend",
             "told no-flow",
             "told no-port",
@@ -77,7 +76,7 @@ fn other_nodes_send_anything() -> Result<()> {
             "bad-mesh",
             "bad-reply",
             "sent an error",
-            "sent renumbered",
+            "collision",
             "not-local",
             "spoofed-inner",
             "unknown-backend",

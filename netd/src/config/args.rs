@@ -67,6 +67,10 @@ struct Daemon {
     #[arg(long, env = "NETD_REPLACE_LAYOUT", value_name = "BOOL", num_args = 0..=1,
           require_equals = true, default_missing_value = "true")]
     replace_layout: Option<String>,
+    /// How programs are attached to interfaces: tcx, or tc for the classic way of older kernels. What is
+    /// attached already stays as it is [default: tcx where the kernel has it (6.6), else tc]
+    #[arg(long, env = "NETD_ATTACH", value_name = "tcx|tc")]
+    attach: Option<String>,
     /// Compare the kernel with what it should hold at least this often, and repair it [default: 30]
     #[arg(long, env = "NETD_AUDIT_INTERVAL", value_name = "SECONDS")]
     audit_interval: Option<String>,
@@ -154,6 +158,7 @@ impl Daemon {
             ("socket", self.socket),
             ("flow_capacity", self.flow_capacity),
             ("replace_layout", self.replace_layout),
+            ("attach", self.attach),
             ("audit_interval", self.audit_interval),
             ("log", self.log),
             ("log_format", self.log_format),

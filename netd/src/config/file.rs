@@ -13,13 +13,14 @@ use crate::document;
 const DEFAULT: &str = "/etc/netd/netd.toml";
 
 /// Keys whose values are strings.
-const STRINGS: [&str; 8] = [
+const STRINGS: [&str; 9] = [
     "static",
     "node",
     "instance",
     "socket",
     "state_dir",
     "bpffs",
+    "attach",
     "log",
     "log_format",
 ];

@@ -65,7 +65,7 @@ fn everything_wrong_is_told_at_once() {
     assert_eq!(lines.len(), 8, "{told}");
     for (line, begin) in lines.iter().zip([
         "netd.toml:2: `log` takes a string, not an integer",
-        "netd.toml:1: the file has no key `nodes`; it has audit_interval, bpffs, flow_capacity, instance, ",
+        "netd.toml:1: the file has no key `nodes`; it has attach, audit_interval, bpffs, flow_capacity, instance, ",
         "--static is needed, or NETD_STATIC, or `static` in the file",
         "--node is needed, or NETD_NODE, or `node` in the file",
         "--instance or NETD_INSTANCE: `a/b`: a name has 1 to 63 ",

@@ -1,6 +1,7 @@
 //! Against the real kernel, in namespaces that vanish with their threads. Needs root.
 
 mod audit;
+mod classic;
 mod leftovers;
 mod state;
 mod traffic;
@@ -28,6 +29,7 @@ fn settings(directory: &Path) -> Settings {
         state_dir: directory.join("state"),
         flow_capacity: Some(1024),
         replace_layout: false,
+        attach: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The kernel programs and their maps.
 
+mod attach;
 mod cgroup;
 mod contents;
 mod filesystem;
@@ -9,9 +10,12 @@ mod loads;
 mod native;
 mod object;
 mod pins;
+mod sweep;
 mod sys;
 mod table;
 
+pub use attach::Attach;
+pub(crate) use attach::{AttachError, PinnedLink, detach_filters};
 pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use filesystem::{is_mounted, is_spare, mount_bpffs, unmount_bpffs};
@@ -19,5 +23,5 @@ pub(crate) use flows::{now_ns, origin};
 pub(crate) use layout::others as other_layouts;
 pub(crate) use loads::Drift;
 pub(crate) use object::{LoadError, Loading, Maps, Programs, Samples, load};
-pub(crate) use pins::{PinError, PinnedLink, Pins};
+pub(crate) use pins::{PinError, Pins};
 pub(crate) use table::TableError;

@@ -1,6 +1,7 @@
 //! Links, addresses, routes, rules and neighbours of one network namespace, by rtnetlink.
 
 mod addresses;
+mod filters;
 mod links;
 mod routes;
 mod watch;
@@ -14,6 +15,7 @@ use rtnetlink::Handle;
 use crate::kernel::netns::{Netns, NetnsError};
 
 pub(crate) use addresses::{LinkAddress, LinkNeighbour};
+pub(crate) use filters::{Filter, Side};
 pub(crate) use links::{Kind, Link, NewPair};
 pub(crate) use watch::Watch;
 

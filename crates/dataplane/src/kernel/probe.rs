@@ -13,8 +13,8 @@ const CAPABILITIES: [(u32, &str); 3] = [
     (39, "CAP_BPF"),
 ];
 
-/// The first kernel with tcx links.
-const KERNEL: (u32, u32) = (6, 6);
+/// The oldest kernel whose verifier is known to take the programs.
+const KERNEL: (u32, u32) = (6, 1);
 
 /// What makes it impossible to start.
 pub(crate) fn missing() -> Vec<Problem> {
@@ -94,7 +94,7 @@ fn kernel(problems: &mut Vec<Problem>) {
     if parse_release(&release).is_some_and(|version| version < KERNEL) {
         problems.push(Problem::new(
             ProblemCode::Kernel,
-            format!("kernel {release} has no tcx links"),
+            format!("kernel {release} is too old for the kernel programs"),
             format!("kernel {}.{} or later", KERNEL.0, KERNEL.1),
         ));
     }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn releases_are_compared_as_numbers() {
         assert_eq!(parse_release("6.18.44-fc-v657"), Some((6, 18)));
-        assert!(parse_release("6.6.0").unwrap() >= KERNEL);
+        assert!(parse_release("6.1.0-56-cloud-amd64").unwrap() >= KERNEL);
         assert!(parse_release("5.15.0-100-generic").unwrap() < KERNEL);
         assert_eq!(parse_release("?"), None);
     }

@@ -129,7 +129,8 @@ pub(super) fn publish(line: usize, number: i64, protocol: &str) -> Located<Publi
         line,
         Publish {
             port: port(line, number, protocol),
-            ..Publish::default()
+            algorithm: Field::Absent,
+            affinity: Field::Absent,
         },
     )
 }

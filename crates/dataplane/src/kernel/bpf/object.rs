@@ -1,6 +1,7 @@
 //! Loading the kernel programs.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -8,11 +9,13 @@ use aya::maps::{MapError, RingBuf};
 use aya::programs::{CgroupSock, CgroupSockAddr, ProgramError, SchedClassifier};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 
+use super::attach::{Attach, AttachError, PinnedLink};
 use super::cgroup::{self, CgroupError};
 use super::native;
-use super::pins::{self, PinError, PinnedLink, Pins};
+use super::pins::{self, PinError, Pins};
 use super::sys;
 use super::table::{CpuTable, Plain, Table, TableError};
+use crate::kernel::probe;
 use crate::world::{Program, SocketHook};
 
 /// The object with all programs, built by `cargo xtask build`.
@@ -54,12 +57,12 @@ pub(crate) enum LoadError {
     /// The object or a map of it is refused.
     #[error("load the kernel programs")]
     Object(#[source] Box<EbpfError>),
-    /// The verifier refuses a program.
-    #[error("load the kernel program {name}")]
-    Program {
+    /// The kernel refuses a program.
+    #[error("kernel {kernel} refuses the program {name}: {reason}")]
+    Refused {
+        kernel: String,
         name: &'static str,
-        #[source]
-        source: Box<ProgramError>,
+        reason: String,
     },
     /// The object lacks something that it should have.
     #[error("the object of the kernel programs has no {0}")]
@@ -74,6 +77,11 @@ pub(crate) enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// Programs are to be attached in a way that the kernel does not have.
+    #[error("kernel {kernel} has no tcx links")]
+    NoTcx { kernel: String },
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     #[error(transparent)]
     Pin(#[from] PinError),
     #[error(transparent)]
@@ -84,6 +92,7 @@ pub(crate) enum LoadError {
 #[derive(Debug)]
 pub(crate) struct Programs {
     pins: Pins,
+    attach: Attach,
     programs: BTreeMap<Program, OwnedFd>,
     sockets: BTreeMap<SocketHook, OwnedFd>,
     /// Every pinned map, kept open so that a pin that somebody removes can be made again.
@@ -134,6 +143,8 @@ pub(crate) struct Loading {
     pub(crate) flow_capacity: Option<u32>,
     /// Whether maps of another layout under the same version give way to empty ones.
     pub(crate) replace_layout: bool,
+    /// How programs are attached to interfaces; `None` for the best that the kernel has.
+    pub(crate) attach: Option<Attach>,
 }
 
 /// Loads fresh programs over the maps that are pinned, making those that are not.
@@ -159,6 +170,7 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
     for program in Program::ALL {
         programs.insert(program, load_program(&mut ebpf, program.name())?);
     }
+    let attach = way(&programs, loading.attach)?;
     let mut sockets = BTreeMap::new();
     for hook in SocketHook::ALL {
         sockets.insert(hook, load_socket_program(&mut ebpf, hook)?);
@@ -167,11 +179,24 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
     let programs = Programs {
         maps: held.collect::<Result<_, TableError>>()?,
         pins,
+        attach,
         programs,
         sockets,
         native: native::prove(&mut ebpf),
     };
     Ok((programs, maps, Samples { ring }))
+}
+
+/// How programs are attached: as asked for, if the kernel can.
+fn way(programs: &BTreeMap<Program, OwnedFd>, asked: Option<Attach>) -> Result<Attach, LoadError> {
+    let best = programs.values().next().map(|it| Attach::best(it.as_fd()));
+    let best = best.ok_or(LoadError::Missing(Program::FromTask.name()))?;
+    match asked {
+        Some(Attach::Tcx) if best == Attach::Tc => Err(LoadError::NoTcx {
+            kernel: probe::release(),
+        }),
+        asked => Ok(asked.unwrap_or(best)),
+    }
 }
 
 fn load_object(pins: &Pins, flow_capacity: Option<u32>) -> Result<Ebpf, LoadError> {
@@ -187,11 +212,38 @@ fn load_object(pins: &Pins, flow_capacity: Option<u32>) -> Result<Ebpf, LoadErro
         .map_err(|source| LoadError::Object(Box::new(source)))
 }
 
-fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
-    let error = |source| LoadError::Program {
-        name,
-        source: Box::new(source),
+/// Of the verifier's log, which tells of its whole walk, the words that say why.
+fn refused(name: &'static str, error: &ProgramError) -> LoadError {
+    let reason = if let ProgramError::LoadError { verifier_log, .. } = error {
+        last_words(&verifier_log.to_string()).map(str::to_owned)
+    } else {
+        None
     };
+    let reason = reason.unwrap_or_else(|| match error.source() {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    });
+    LoadError::Refused {
+        kernel: probe::release(),
+        name,
+        reason,
+    }
+}
+
+/// The last line of a verifier's log that is not about the verifier.
+fn last_words(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let mut lines = log.lines().rev().map(str::trim);
+    lines.find(|line| {
+        !line.is_empty()
+            && STATISTICS
+                .iter()
+                .all(|statistic| !line.starts_with(statistic))
+    })
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
+    let error = |error| refused(name, &error);
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     let program: &mut SchedClassifier = program.try_into().map_err(error)?;
     program.load().map_err(error)?;
@@ -201,10 +253,7 @@ fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadErro
 
 fn load_socket_program(ebpf: &mut Ebpf, hook: SocketHook) -> Result<OwnedFd, LoadError> {
     let name = hook.name();
-    let error = |source| LoadError::Program {
-        name,
-        source: Box::new(source),
-    };
+    let error = |error| refused(name, &error);
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     let fd = if hook == SocketHook::Release {
         let program: &mut CgroupSock = program.try_into().map_err(error)?;
@@ -272,8 +321,14 @@ impl Programs {
         self.sockets.get(&hook).expect("every program was loaded")
     }
 
-    pub(crate) fn attach(&self, program: Program, ifindex: u32) -> Result<(), PinError> {
-        self.pins.attach(program, self.fd(program), ifindex)
+    pub(crate) fn attach(&self, program: Program, ifindex: u32) -> Result<(), AttachError> {
+        self.pins
+            .attach(self.attach, program, self.fd(program), ifindex)
+    }
+
+    /// How programs are attached to interfaces.
+    pub(crate) const fn way(&self) -> Attach {
+        self.attach
     }
 
     fn fd(&self, program: Program) -> &OwnedFd {
@@ -324,5 +379,19 @@ impl Samples {
             samples.extend(super::table::read::<T>(&item));
         }
         samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_verifier_misses_is_told_from_its_statistics() {
+        let log = "1: (85) call bpf_csum_level#135\nunknown func bpf_csum_level#135\n\
+                   verification time 93 usec\nstack depth 0+8\n\
+                   processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
+        assert_eq!(last_words(log), Some("unknown func bpf_csum_level#135"));
+        assert_eq!(last_words(""), None);
     }
 }
