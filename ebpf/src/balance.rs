@@ -7,7 +7,7 @@ mod pick;
 
 use abi::{
     Algorithm, Backend, Delivery, DropReason, EndpointKey, Header, NetId, Service, ServiceKey,
-    backend_state, delivery, protocol, tcp,
+    delivery, protocol, tcp,
 };
 
 pub(crate) use self::pick::Request;
@@ -15,9 +15,6 @@ use crate::{
     flows::Opening,
     maps::{BACKENDS, ENDPOINTS, SERVICES},
 };
-
-/// How many backends are tried when connections would collide.
-pub(crate) const ATTEMPTS: u32 = 4;
 
 /// The service behind a VIP: by port, or the whole address.
 #[inline(always)]
@@ -91,20 +88,9 @@ pub(crate) fn choose(
     reach(backend, &mut opening.forward)
 }
 
-/// Whether a backend drains, or is gone.
-#[inline(never)]
-pub(crate) fn is_leaving(id: u32) -> bool {
-    let Some(backend) = BACKENDS.get_ptr(id) else {
-        return true;
-    };
-    // SAFETY: as in `choose`.
-    let backend: &Backend = unsafe { &*backend };
-    backend.state == backend_state::DRAINING
-}
-
 /// How to reach a backend from here.
 #[inline(never)]
-fn reach(backend: &Backend, way: &mut Delivery) -> Result<(), DropReason> {
+pub(crate) fn reach(backend: &Backend, way: &mut Delivery) -> Result<(), DropReason> {
     if backend.vtep != 0 {
         way.target = backend.vtep;
         way.mac = [0; 6];

@@ -16,8 +16,8 @@ use abi::{
 };
 
 use self::entry::{find, twin};
-pub(crate) use self::opening::{Opening, open_forward, open_pair, open_reverse, translation};
-pub(crate) use self::peek::peek;
+pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
+pub(crate) use self::peek::{leads_to, peek};
 pub(crate) use self::settled::{Glance, glance};
 use crate::{
     drops::now_ns,
@@ -46,13 +46,8 @@ pub(crate) struct Translation {
 }
 
 /// Passes one of the client's packets; `None` when it has no live flow.
-///
-/// A client that asks again because its backend has not answered loses its flow, and its next one
-/// avoids that backend. Datagrams leave a backend that drains: nothing tells when they end.
 #[inline(never)]
 pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static Translation> {
-    let opening = Opening::room().ok()?;
-    opening.avoid = 0;
     let mut key = keep(forward_key(net, header)).ok()?;
     let entry = find(key)?;
     let mut owner = entry;
@@ -66,23 +61,11 @@ pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static 
         // The key of the other entry of the owner's is made in the same place.
         key = keep(*key).ok()?;
     }
-    let now = now_ns();
-    if !owner.takes(header, now) {
-        owner.remove(key);
-        return None;
-    }
-    if owner.is_forlorn(header, now) {
-        opening.avoid = owner.flow().backend;
-        owner.remove(key);
-        return None;
-    }
-    if owner.has_to_move(header) {
+    if !owner.takes(header, now_ns()) {
         owner.remove(key);
         return None;
     }
     entry.count(Direction::Forward, skb);
-    entry.confirm();
-    owner.confirm();
     owner.pass(key, Direction::Forward, header);
     Some(translation)
 }
@@ -117,9 +100,6 @@ pub(crate) fn owned(
     // First: when the packet is the flow's last, its entry moves.
     let translation = entry.translation().ok()?;
     entry.count(direction, skb);
-    if !entry.has_to_move(header) {
-        entry.confirm();
-    }
     entry.pass(key, direction, header);
     Some(translation)
 }

@@ -2,13 +2,13 @@
 
 use abi::{
     DropReason, Endpoint, EndpointKey, EndpointKind, Family, Header, HeaderError, Iface,
-    MeshDirection, NetId, Settings, Verdict, endpoint, icmp, iface, protocol, tcp,
+    MeshDirection, NetId, Settings, Verdict, endpoint, icmp, iface, protocol,
 };
 
 use crate::{
     action::Parsed,
     answer::{self, Back},
-    carrier, deliver,
+    carrier, deliver, direct,
     flows::Glance,
     maps::{ENDPOINTS, IFACES},
     mesh,
@@ -62,10 +62,7 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
         return Err(DropReason::SpoofedSource);
     }
     let net = iface.net;
-    // Whoever was connected to a task that is gone would wait for ever.
-    let Some(target) = deliver::endpoint(net, &header.destination) else {
-        return answer::refuse(skb, header, DropReason::NoEndpoint, back_to(skb, iface));
-    };
+    let target = deliver::endpoint(net, &header.destination).ok_or(DropReason::NoEndpoint)?;
     match EndpointKind::from_u8(target.kind) {
         Some(EndpointKind::Vip) => match vip::glance(skb, net, header) {
             Glance::Settled(flow) => {
@@ -87,20 +84,11 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     }
 }
 
-/// The way back to the task itself.
-#[inline(always)]
-fn back_to(skb: Skb, iface: &Iface) -> Back {
-    Back::Task {
-        ifindex: skb.ifindex(),
-        mac: iface.mac,
-    }
-}
-
 /// Whether a packet to another task is a reply of a flow.
 #[inline(always)]
 fn glance(net: NetId, skb: Skb, iface: &Iface, target: &Endpoint, header: &Header) -> Glance {
-    let begins = target.flags & endpoint::BACKS != 0 && tcp::is_initial(header.flags);
-    if begins || (target.vtep != 0 && !size::fits_plainly(skb)) {
+    let collides = target.flags & endpoint::BACKS != 0 && direct::may_collide(header);
+    if collides || (target.vtep != 0 && !size::fits_plainly(skb)) {
         Glance::Unclear
     } else if iface.flags & iface::BACKS != 0 {
         vip::glance_back(skb, net, header)
@@ -117,10 +105,11 @@ fn to_task(
     header: &mut Header,
 ) -> Result<Verdict, DropReason> {
     let net = iface.net;
-    if target.flags & endpoint::BACKS != 0
-        && let Err(reason) = vip::direct(net, header)
-    {
-        return answer::refuse(skb, header, reason, back_to(skb, iface));
+    if target.flags & endpoint::BACKS != 0 && direct::may_collide(header) {
+        match direct::pass(skb, iface, target, header) {
+            Err(DropReason::NoFlow) => {}
+            verdict => return verdict,
+        }
     }
     if iface.flags & iface::BACKS != 0
         && let Some(translation) = vip::reply(skb, net, header)
@@ -128,7 +117,11 @@ fn to_task(
         vip::apply_reply(skb, header, translation)?;
     } else if target.vtep != 0 && !size::fits(skb, header)? {
         let source = vip::hairpin_client(net, header)?;
-        return answer::too_big(skb, header, &source, back_to(skb, iface));
+        let back = Back::Task {
+            ifindex: skb.ifindex(),
+            mac: iface.mac,
+        };
+        return answer::too_big(skb, header, &source, back);
     }
     deliver::to_endpoint(skb, net, target)
 }
@@ -137,7 +130,14 @@ fn to_task(
 #[inline(never)]
 fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
     if header.is_echo_request() {
-        return answer::echo(skb, header, back_to(skb, iface));
+        return answer::echo(
+            skb,
+            header,
+            Back::Task {
+                ifindex: skb.ifindex(),
+                mac: iface.mac,
+            },
+        );
     }
     if iface.flags & iface::BACKS != 0
         && let Some(translation) = vip::reply(skb, iface.net, header)
@@ -166,7 +166,11 @@ fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     // they say the gateway address.
     let is_unbound = header.protocol == protocol::UDP && !ingress.is_unspecified();
     if is_ingress || is_unbound {
-        let verdict = mesh::reply(skb, settings, header, ingress, back_to(skb, iface))?;
+        let back = Back::Task {
+            ifindex: skb.ifindex(),
+            mac: iface.mac,
+        };
+        let verdict = mesh::reply(skb, settings, header, ingress, back)?;
         if verdict != Verdict::PASS {
             return Ok(verdict);
         }

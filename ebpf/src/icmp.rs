@@ -109,14 +109,26 @@ pub(crate) fn arrive(
     key.server = backend.address;
     key.server_port = port;
     key.side = Side::Reverse as u8;
-    let flow = flows::peek(key)
-        .filter(|flow| flow.peer == quote.source && flow.peer_port == quote.source_port)
-        .ok_or(DropReason::NoFlow)?;
-    // What is there is how replies are translated; this goes the other way.
-    flow.peer = backend.address;
-    flow.peer_port = port;
-    flow.client = quote.destination;
-    flow.client_port = quote.destination_port;
+    let found = flows::peek(key).filter(|flow| {
+        flow.peer == quote.source
+            && flow.peer_port == quote.source_port
+            && flow.client_port == quote.destination_port
+    });
+    let flow = match found {
+        Some(flow) => {
+            // What is there is how replies are translated; this goes the other way.
+            flow.peer = backend.address;
+            flow.peer_port = port;
+            flow.client = quote.destination;
+            flow.client_port = quote.destination_port;
+            flow
+        }
+        // Only a flow whose client has another port there has the entry for this way as well.
+        None => asked(net, quote)
+            .and_then(|key| flows::peek(key))
+            .filter(|flow| flow.backend == mesh.backend && flow.delivery.kind == delivery::TASK)
+            .ok_or(DropReason::NoFlow)?,
+    };
     translate::apply_forward(skb, header, quote, flow)?;
     let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
     if task.vtep != 0 {

@@ -14,6 +14,7 @@ mod atomic;
 mod balance;
 mod carrier;
 mod deliver;
+mod direct;
 mod drops;
 mod flows;
 mod fragments;

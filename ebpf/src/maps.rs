@@ -97,6 +97,10 @@ pub(crate) static SAMPLES: RingBuf<(), 65_536> = RingBuf::new();
 #[btf_map]
 pub(crate) static ERRORS: PerCpuArray<ErrorCredit, 1> = PerCpuArray::new();
 
+/// Until when direct connections may be translated, nanoseconds of the coarse monotonic clock.
+#[btf_map]
+pub(crate) static DIRECT_UNTIL: Array<u64, 1> = Array::new();
+
 // What the stack has no room for, and what the verifier need not follow: a value read back from a map
 // is just a number to it, which keeps the states that it has to visit few.
 
@@ -123,6 +127,9 @@ pub(crate) static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static OPENED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static ARRIVED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static QUOTE: PerCpuArray<Quote, 1> = PerCpuArray::new();

@@ -3,20 +3,21 @@
 //! The ingress node picks and, when the backend is elsewhere, sends the packet on untranslated; the
 //! backend's node translates; replies go back the way they came.
 
+mod arrive;
+
 use abi::{
-    Address, Backend, Delivery, Direction, DropReason, EndpointKind, FlowKey, Fragment, Header,
-    Iface, Mesh, MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery,
-    protocol,
+    Address, Delivery, Direction, DropReason, EndpointKind, FlowKey, Fragment, Header, Iface, Mesh,
+    MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery, protocol,
 };
 
 use crate::{
     answer::{self, Back},
-    balance::{self, ATTEMPTS},
+    balance,
     carrier::Origin,
     deliver, flows,
     flows::{Glance, Opening},
     fragments, icmp,
-    maps::{ADDRESSES, BACKENDS, PUBLISHED, VTEP_IDS},
+    maps::{ADDRESSES, PUBLISHED, VTEP_IDS},
     node, rewrite, size,
     skb::Skb,
     vip,
@@ -55,7 +56,7 @@ fn glance(skb: Skb, settings: &Settings, header: &Header) -> Result<Verdict, Dro
     if !has_ports {
         return Ok(Verdict::UNDECIDED);
     }
-    if header.fragment != Fragment::Later && published(header).is_none() {
+    if header.fragment != Fragment::Later && published(settings, header).is_none() {
         return Ok(Verdict::PASS);
     }
     let Glance::Settled(flow) = vip::glance(skb, net, header) else {
@@ -82,10 +83,14 @@ pub(crate) fn enter(
     if fragments::recall(net, header).is_err() {
         return Ok(Verdict::PASS);
     }
-    let Some(service) = published(header) else {
+    let Some(service) = published(settings, header) else {
         return Ok(Verdict::PASS);
     };
-    let translation = match flows::forward(skb, net, header) {
+    let found = flows::forward(skb, net, header).filter(|flow| {
+        // It came by another node until now, whose address has moved here: its answers would go there.
+        flow.delivery.kind == delivery::MESH || flow.via == 0
+    });
+    let translation = match found {
         Some(translation) => translation,
         None => {
             if ADDRESSES.get_ptr(header.destination).is_none() {
@@ -178,77 +183,9 @@ pub(crate) fn arrive(
     }
     fragments::resolve(settings.ingress_net, header)?;
     match mesh.direction {
-        MeshDirection::Forward => arrive_forward(skb, settings, &mesh, vtep, header),
+        MeshDirection::Forward => arrive::forward(skb, settings, &mesh, vtep, header),
         MeshDirection::Reply => arrive_reply(skb, settings, vtep, header),
     }
-}
-
-/// At the backend's node: translate, and remember where the packet came from.
-#[inline(never)]
-fn arrive_forward(
-    skb: Skb,
-    settings: &Settings,
-    mesh: &Mesh,
-    vtep: u32,
-    header: &Header,
-) -> Result<Verdict, DropReason> {
-    let net = settings.ingress_net;
-    let backend = BACKENDS
-        .get_ptr(mesh.backend)
-        .ok_or(DropReason::UnknownBackend)?;
-    // SAFETY: as in `balance::choose`.
-    let backend: &Backend = unsafe { &*backend };
-    if backend.vtep != 0 || backend.net != net {
-        return Err(DropReason::NotLocal);
-    }
-    if backend.address.is_v4() != header.destination.is_v4() {
-        return Err(DropReason::BadMesh);
-    }
-    let port = if backend.port == 0 {
-        header.destination_port
-    } else {
-        backend.port
-    };
-    let key = flows::keep(flows::reverse_key_of(net, header, &backend.address, port))?;
-    let via = match flows::glance(skb, key, Direction::Forward, header) {
-        Glance::Settled(flow) => Some(flow.via),
-        Glance::Stranger | Glance::Unclear => {
-            flows::owned(skb, key, Direction::Forward, header).map(|flow| flow.via)
-        }
-    };
-    match via {
-        Some(via) => {
-            if via != vtep {
-                flows::come_from(key, vtep);
-            }
-        }
-        None => {
-            let reply = Delivery {
-                target: vtep,
-                mac: [0; 6],
-                kind: delivery::MESH,
-            };
-            let opening = Opening::room()?;
-            opening.net = net;
-            opening.client = header.source;
-            opening.backend = mesh.backend;
-            opening.address = backend.address;
-            opening.port = port;
-            opening.service = 0;
-            opening.reply = reply;
-            opening.via = vtep;
-            if let Err(reason) = flows::open_reverse(skb, header, opening) {
-                let backend = mesh.backend;
-                return answer::refuse(skb, header, reason, Back::Mesh { vtep, backend });
-            }
-        }
-    }
-    rewrite::destination(skb, header, &backend.address, port)?;
-    let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
-    if task.vtep != 0 {
-        return Err(DropReason::NotLocal);
-    }
-    deliver::to_endpoint(skb, net, &task)
 }
 
 /// At the ingress node: on to the client.
@@ -296,15 +233,27 @@ pub(crate) fn to_client(
     Ok(Verdict::peer(task.ifindex))
 }
 
+/// The service that publishes the port, on this address before all others.
 #[inline(always)]
-fn published(header: &Header) -> Option<&'static Service> {
+pub(crate) fn published(settings: &Settings, header: &Header) -> Option<&'static Service> {
+    if settings.addressed_ports != 0
+        && let Some(service) = published_on(header, header.destination)
+    {
+        return Some(service);
+    }
     let any = if header.destination.is_v4() {
         Address::ANY_V4
     } else {
         Address::UNSPECIFIED
     };
+    published_on(header, any)
+}
+
+/// The service that publishes the port on one address, or on its family's any.
+#[inline(always)]
+pub(crate) fn published_on(header: &Header, address: Address) -> Option<&'static Service> {
     let key = PublishedKey {
-        address: any,
+        address,
         port: header.destination_port,
         protocol: header.protocol,
         reserved: 0,
@@ -327,33 +276,23 @@ fn open(
     opening.net = net;
     opening.reply = reply_delivery(skb, client);
     opening.via = 0;
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        balance::choose(service, header, attempt, opening)?;
-        if opening.is_avoided(ATTEMPTS - 1 - attempt) {
-            attempt += 1;
-            continue;
-        }
-        opening.client = header.source;
-        if opening.forward.kind == delivery::TUNNEL {
-            opening.forward.kind = delivery::MESH;
-            opening.via = match client {
-                Client::Uplink => skb.ifindex(),
-                Client::Task(_) => 0,
-            };
-            flows::open_forward(skb, header, opening)?;
-            return opening.settle(header);
-        }
-        if opening.forward.target == skb.ifindex() {
-            opening.client = vip::hairpin_client(net, header)?;
-        }
-        match flows::open_pair(skb, header, opening) {
-            Err(DropReason::Collision) => attempt += 1,
-            Err(reason) => return Err(reason),
-            Ok(()) => return opening.settle(header),
-        }
+    balance::choose(service, header, 0, opening)?;
+    opening.client = header.source;
+    if opening.forward.kind == delivery::TUNNEL {
+        opening.forward.kind = delivery::MESH;
+        opening.via = match client {
+            Client::Uplink => skb.ifindex(),
+            Client::Task(_) => 0,
+        };
+        opening.client_port = header.source_port;
+        flows::open_forward(skb, header, opening)?;
+        return opening.settle();
     }
-    Err(DropReason::Collision)
+    if opening.forward.target == skb.ifindex() {
+        opening.client = vip::hairpin_client(net, header)?;
+    }
+    flows::open_pair(skb, header, opening)?;
+    opening.settle()
 }
 
 #[inline(always)]

@@ -7,8 +7,7 @@ use abi::{
 
 use crate::{
     answer::{self, Back},
-    balance::{self, ATTEMPTS},
-    deliver, flows,
+    balance, deliver, flows,
     flows::{Glance, Opening, Translation},
     fragments, icmp,
     maps::NETWORKS,
@@ -84,17 +83,6 @@ pub(crate) fn reply(skb: Skb, net: NetId, header: &mut Header) -> Option<&'stati
     flows::owned(skb, key, Direction::Reply, header)
 }
 
-/// A packet straight to a task that backs a VIP: if it begins a connection, a translated flow that
-/// looks the same to the task must not be there, or the replies would be translated too.
-#[inline(always)]
-pub(crate) fn direct(net: NetId, header: &Header) -> Result<(), DropReason> {
-    if header.protocol != protocol::TCP || !abi::tcp::is_initial(header.flags) {
-        return Ok(());
-    }
-    let key = flows::reverse_key_of(net, header, &header.destination, header.destination_port);
-    flows::yield_to(flows::keep(key)?, header)
-}
-
 /// Rewrites a client's packet.
 #[inline(always)]
 pub(crate) fn apply_forward(
@@ -103,7 +91,7 @@ pub(crate) fn apply_forward(
     translation: &Translation,
 ) -> Result<(), DropReason> {
     rewrite::destination(skb, header, &translation.peer, translation.peer_port)?;
-    if translation.client != header.source {
+    if translation.client != header.source || translation.client_port != header.source_port {
         rewrite::source_by_helper(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
@@ -120,7 +108,9 @@ pub(crate) fn apply_reply(
         return icmp::apply_reply(skb, header, translation);
     }
     rewrite::source(skb, header, &translation.peer, translation.peer_port)?;
-    if translation.client != header.destination {
+    if translation.client != header.destination
+        || translation.client_port != header.destination_port
+    {
         rewrite::destination_by_helper(skb, header, &translation.client, translation.client_port)?;
     }
     Ok(())
@@ -154,22 +144,11 @@ fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<(), DropReason> {
         ..Delivery::default()
     };
     opening.via = 0;
-    let mut attempt = 0;
-    while attempt < ATTEMPTS {
-        balance::choose(service, header, attempt, opening)?;
-        if opening.is_avoided(ATTEMPTS - 1 - attempt) {
-            attempt += 1;
-            continue;
-        }
-        opening.client = header.source;
-        if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {
-            opening.client = hairpin_client(iface.net, header)?;
-        }
-        match flows::open_pair(skb, header, opening) {
-            Err(DropReason::Collision) => attempt += 1,
-            Err(reason) => return Err(reason),
-            Ok(()) => return opening.settle(header),
-        }
+    balance::choose(service, header, 0, opening)?;
+    opening.client = header.source;
+    if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {
+        opening.client = hairpin_client(iface.net, header)?;
     }
-    Err(DropReason::Collision)
+    flows::open_pair(skb, header, opening)?;
+    opening.settle()
 }

@@ -4,7 +4,8 @@
 //! counters, and says how replies are rewritten; the *forward* entry {client, frontend} says how
 //! the client's packets are. A forward entry without its reverse entry is a miss. On an ingress
 //! node whose chosen backend is elsewhere nothing is rewritten: there the forward entry stands alone
-//! and owns the state itself.
+//! and owns the state itself. On the backend's node the reverse entry stands alone, unless the client's
+//! port is translated, which takes both.
 
 use crate::{Address, Mac, NetId, protocol, tcp};
 
@@ -67,11 +68,13 @@ pub struct Flow {
     pub client: Address,
     /// Port that goes with `peer`.
     pub peer_port: u16,
-    /// Port that goes with `client`.
+    /// Port that goes with `client`: differs from the key's only where another live connection of the
+    /// client's would look the same to the backend (see [`crate::other_port`]).
     pub client_port: u16,
-    /// The backend.
+    /// The backend; 0 for a connection that dials one directly, and is translated because a balanced
+    /// one looks the same.
     pub backend: u32,
-    /// The service.
+    /// The service; 0 when it is not known here.
     pub service: u32,
     /// Bits of [`Seen`].
     pub seen: u32,
@@ -178,22 +181,6 @@ impl Seen {
     pub const RESET: u32 = 1 << 3;
     /// The end of the flow is in the counts of `loads`.
     pub const COUNTED: u32 = 1 << 4;
-
-    /// How long the client has to wait before its second opening packet counts as a sign that nobody
-    /// will answer the first, in nanoseconds. TCP repeats a SYN after a second (RFC 6298 §2.1); what
-    /// comes sooner is a duplicate on the wire.
-    pub const FORLORN_NS: u64 = 500_000_000;
-
-    /// Whether a client's packet with these TCP flags asks again for what it asked for long ago, and
-    /// nobody has answered: it may ask somebody else.
-    #[inline(always)]
-    #[must_use]
-    pub const fn is_forlorn(self, protocol: u8, tcp_flags: u8, last_ns: u64, now_ns: u64) -> bool {
-        protocol == protocol::TCP
-            && tcp::is_initial(tcp_flags)
-            && matches!(self.state(), FlowState::Opening)
-            && now_ns.saturating_sub(last_ns) >= Self::FORLORN_NS
-    }
 
     /// The bits that a packet adds.
     #[inline(always)]
@@ -332,20 +319,6 @@ mod tests {
         assert!(seen.is_reopened_by(protocol::TCP, tcp::SYN));
         assert!(!seen.is_reopened_by(protocol::TCP, tcp::SYN | tcp::ACK));
         assert!(!seen.is_reopened_by(protocol::UDP, tcp::SYN));
-    }
-
-    #[test]
-    fn only_an_opening_that_waits_may_ask_somebody_else() {
-        let (begin, later) = (1_000_000_000, 1_000_000_000 + Seen::FORLORN_NS);
-        let is_forlorn = |seen: Seen, flags, now| seen.is_forlorn(protocol::TCP, flags, begin, now);
-        let waiting = after(&[(false, tcp::SYN)]);
-        assert!(is_forlorn(waiting, tcp::SYN, later));
-        assert!(!is_forlorn(waiting, tcp::SYN, later - 1), "a duplicate");
-        assert!(!is_forlorn(waiting, tcp::ACK, later));
-        assert!(!waiting.is_forlorn(protocol::UDP, tcp::SYN, begin, later));
-        let answered = after(&[(false, tcp::SYN), (true, tcp::SYN | tcp::ACK)]);
-        assert!(!is_forlorn(answered, tcp::SYN, later));
-        assert!(!is_forlorn(waiting, tcp::SYN, 0), "clocks of CPUs differ");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod affinity;
 mod algorithm;
 mod attachment;
 pub mod checksum;
+mod collision;
 mod drops;
 mod flow;
 mod fragment;
@@ -36,6 +37,7 @@ pub use algorithm::{Algorithm, Candidate};
 pub use attachment::{
     Endpoint, EndpointKey, EndpointKind, Iface, Network, Vtep, endpoint, iface, vtep,
 };
+pub use collision::{PORT_TRIES, other_port};
 pub use drops::{DropCounter, DropReason, DropSample};
 pub use flow::{
     Delivery, Direction, Flow, FlowKey, FlowState, Seen, Side, TransferCount, delivery,

@@ -1,8 +1,10 @@
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
-/// A published port: open on every own address of every node.
+/// A published port: open on nodes' own addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Port {
@@ -24,8 +26,14 @@ pub struct Port {
     /// For how many seconds a client stays with its backend after its last new flow; 0 for no
     /// affinity.
     pub affinity: u32,
-    /// Which nodes answer.
+    /// Which nodes answer, and with which backends.
     pub mode: PortMode,
+    /// The only nodes that answer; empty for all.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+    /// The only addresses on which they answer; empty for all of their own.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
     /// How many endpoints stand behind it.
     pub backends: u64,
     /// Flows by it that this node knows, as the way in or as the backend's node, and that have not
@@ -37,16 +45,19 @@ pub struct Port {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PortMode {
-    /// All of them.
+    /// All of them, or those that are named, with every backend.
     Ingress,
+    /// Those that run a backend, with their own.
+    Host,
 }
 
 impl PortMode {
-    /// The name on the wire: `ingress`.
+    /// The name on the wire: `ingress` or `host`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
+            Self::Host => "host",
         }
     }
 }

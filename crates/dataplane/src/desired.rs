@@ -136,10 +136,10 @@ pub struct Frontend {
     pub port: Option<(u16, u8)>,
 }
 
-/// What a client dials from outside: a port on every own address, of one family, of every node.
+/// What a client dials from outside: a port on one of this node's addresses, or on all of a family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Published {
-    /// `0.0.0.0` or `::`: any own address of that family.
+    /// One address, or `0.0.0.0` or `::`: any own address of that family that has no entry of its own.
     pub address: IpAddr,
     /// The port.
     pub port: u16,

@@ -216,7 +216,16 @@ pub enum ProblemKind {
         protocol: Protocol,
         first: usize,
     },
-    /// Two services that publish the same port.
+    /// A string that names no way to publish.
+    #[error("`{text}` is not a way to publish a port: use ingress or host")]
+    UnknownMode { text: String },
+    /// A list that would leave a published port nowhere.
+    #[error("`{key}` is empty: leave it out for all of them")]
+    NowherePublished { key: &'static str },
+    /// An address on which no client can reach a node.
+    #[error("{address} is no address that a client can dial")]
+    UndialledAddress { address: IpAddr },
+    /// Two services that publish the same port at the same place.
     #[error("port {port}/{protocol} is already published by service `{service}` on line {first}")]
     DuplicatePublished {
         port: Port,

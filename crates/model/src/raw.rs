@@ -157,6 +157,12 @@ pub struct Publish {
     pub algorithm: Field<String>,
     /// How long a client stays with its backend, in seconds.
     pub affinity: Field<i64>,
+    /// Whose backends answer: `ingress` or `host`.
+    pub mode: Field<String>,
+    /// The nodes that answer.
+    pub nodes: Field<Vec<Located<String>>>,
+    /// The addresses on which they answer.
+    pub addresses: Field<Vec<Located<String>>>,
 }
 
 /// A backend.

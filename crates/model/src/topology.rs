@@ -1,6 +1,6 @@
 //! A cluster whose every reference resolves and whose every address is decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -123,7 +123,7 @@ pub struct Service {
     pub balancing: Balancing,
     /// The ports of the VIPs; empty for every port, translated to itself.
     pub ports: Vec<PortMapping>,
-    /// The ports that it publishes on every node.
+    /// The ports that it publishes.
     pub published: Vec<Published>,
     /// The endpoints behind it, in the order of the topology.
     pub members: Vec<Member>,
@@ -143,13 +143,67 @@ pub struct PortMapping {
     pub protocol: Protocol,
 }
 
-/// A port that every node answers on every own address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A port that nodes answer on their own addresses.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Published {
     /// The ports.
     pub mapping: PortMapping,
     /// How a backend is chosen.
     pub balancing: Balancing,
+    /// Where it is answered.
+    pub scope: Scope,
+}
+
+/// Where a published port is answered, and by whose backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// Whose backends answer.
+    pub mode: PublishMode,
+    /// The nodes; empty for all.
+    pub nodes: BTreeSet<NodeName>,
+    /// The addresses; empty for all of a node's own.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// Whose backends answer on a published port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PublishMode {
+    /// Everybody's, on every node.
+    #[default]
+    Ingress,
+    /// Those of the node that was dialled; nodes without one do not answer.
+    Host,
+}
+
+impl PublishMode {
+    /// Its name in the topology file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Host => "host",
+        }
+    }
+}
+
+impl Scope {
+    /// Whether a node answers, as far as its name says.
+    #[must_use]
+    pub fn includes(&self, node: &NodeName) -> bool {
+        self.nodes.is_empty() || self.nodes.contains(node)
+    }
+
+    /// Whether some node would have two answers to the same dialled address. An address that is named
+    /// goes before all others.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let nodes = self.nodes.is_empty()
+            || other.nodes.is_empty()
+            || !self.nodes.is_disjoint(&other.nodes);
+        let addresses = self.addresses.is_empty() && other.addresses.is_empty()
+            || !self.addresses.is_disjoint(&other.addresses);
+        nodes && addresses
+    }
 }
 
 /// Something that a client dials.
@@ -161,6 +215,8 @@ pub struct Frontend {
     pub port: Option<(Port, Protocol)>,
     /// How a backend is chosen.
     pub balancing: Balancing,
+    /// Where it is answered, when it is a published port.
+    pub scope: Scope,
     /// Keys of [`Topology::backends`], in the order of the service's members.
     pub backends: Vec<BackendId>,
 }
@@ -170,7 +226,7 @@ pub struct Frontend {
 pub enum FrontendKind {
     /// This VIP in the service's network.
     Vip(IpAddr),
-    /// Every node's own addresses of this family.
+    /// Nodes' own addresses of this family.
     Published(Family),
 }
 

@@ -52,6 +52,7 @@ pub fn validate(raw: &raw::Topology) -> Result<Topology, Vec<Problem>> {
         &raw.services,
         &services::Context {
             data_path_port,
+            nodes: &nodes,
             networks: &networks,
             endpoints: &endpoints,
         },

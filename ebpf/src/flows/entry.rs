@@ -1,13 +1,11 @@
 //! One entry of the flow table: what a packet does to it.
 
-use abi::{
-    Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery, protocol,
-};
+use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery};
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
 use super::Translation;
 use crate::{
-    atomic, balance,
+    atomic,
     drops::now_ns,
     loads,
     maps::{EMBRYOS, FLOWS, TRANSLATION, TWIN, slot},
@@ -58,15 +56,8 @@ impl Entry {
             && !seen.is_reopened_by(header.protocol, header.flags)
     }
 
-    /// Whether nobody has answered the client, which asks again.
-    #[inline(always)]
-    pub(crate) fn is_forlorn(&self, header: &Header, now: u64) -> bool {
-        let flow = self.flow();
-        Seen(flow.seen).is_forlorn(header.protocol, header.flags, flow.last_ns, now)
-    }
-
-    /// Whether a packet of the client's is for this entry's frontend: the same client port may by now
-    /// lead to the same backend by another one.
+    /// Whether a packet of the client's is of this entry's flow: the key says how the backend sees the
+    /// client, which may by now be another connection, by another frontend or from another port.
     #[inline(always)]
     pub(super) fn is_for(&self, header: &Header) -> bool {
         is_for(self.flow(), header)
@@ -102,26 +93,13 @@ impl Entry {
         }
     }
 
-    /// Counts a packet that names this entry.
+    /// Counts a packet that names this entry, and takes the entry at its word for a while.
     #[inline(always)]
     pub(super) fn count(&self, direction: Direction, skb: Skb) {
         // SAFETY: as in `flow`; racing writers may lose a count, as its documentation says.
-        count(unsafe { &mut *self.flow }, direction, skb);
-    }
-
-    /// Takes the entry at its word for a while.
-    #[inline(always)]
-    pub(super) fn confirm(&self) {
-        // SAFETY: as in `flow`; an aligned word that may be overwritten any time.
-        unsafe {
-            (*self.flow).confirmed = ticks();
-        }
-    }
-
-    /// Whether the client's next packet goes to another backend, though the flow lives.
-    #[inline(always)]
-    pub(super) fn has_to_move(&self, header: &Header) -> bool {
-        header.protocol != protocol::TCP && balance::is_leaving(self.flow().backend)
+        let flow = unsafe { &mut *self.flow };
+        flow.confirmed = ticks();
+        count(flow, direction, skb);
     }
 
     /// Records a packet, and moves the flow to the table where its new state belongs.
@@ -131,6 +109,7 @@ impl Entry {
         // SAFETY: as in `flow`.
         let flow = unsafe { &mut *self.flow };
         flow.last_ns = now_ns();
+        flow.confirmed = ticks();
         let mut seen = flow.seen;
         if seen & bits != bits {
             seen = set(self.flow, bits) | bits;
@@ -226,7 +205,9 @@ pub(super) fn owns(key: &FlowKey, flow: &Flow) -> bool {
 
 #[inline(always)]
 pub(super) fn is_for(flow: &Flow, header: &Header) -> bool {
-    flow.peer == header.destination && flow.peer_port == header.destination_port
+    flow.peer == header.destination
+        && flow.peer_port == header.destination_port
+        && flow.client_port == header.source_port
 }
 
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Opening a flow.
 
 use abi::{
-    Address, Delivery, Direction, DropReason, Flow, FlowKey, Header, NetId, Seen, Side,
-    TransferCount,
+    Address, Delivery, Direction, DropReason, Flow, FlowKey, Header, NetId, PORT_TRIES, Seen, Side,
+    TransferCount, other_port, protocol,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 
@@ -35,12 +35,10 @@ pub(crate) struct Opening {
     pub(crate) reply: Delivery,
     /// The node that the flow came from; see [`Flow::via`].
     pub(crate) via: u32,
-    /// The backend that has not answered this client, 0 for none.
-    pub(crate) avoid: u32,
     /// The backend's port.
     pub(crate) port: u16,
-    /// Zero.
-    pub(crate) reserved: u16,
+    /// The client's port as the backend will see it; found when the flow is opened.
+    pub(crate) client_port: u16,
     /// What the backend was picked by. It is here because the stack has no room for it.
     pub(crate) request: Request,
 }
@@ -52,21 +50,14 @@ impl Opening {
         slot(&OPENING)
     }
 
-    /// Whether another backend than the one just chosen is to be tried; `left` is how many more times
-    /// one may be chosen.
-    #[inline(always)]
-    pub(crate) fn is_avoided(&self, left: u32) -> bool {
-        self.backend == self.avoid && left > 0
-    }
-
     /// Makes the open flow's translation the current one.
     #[inline(always)]
-    pub(crate) fn settle(&self, header: &Header) -> Result<(), DropReason> {
+    pub(crate) fn settle(&self) -> Result<(), DropReason> {
         let translation = slot(&TRANSLATION)?;
         translation.peer = self.address;
         translation.client = self.client;
         translation.peer_port = self.port;
-        translation.client_port = header.source_port;
+        translation.client_port = self.client_port;
         translation.delivery = self.forward;
         translation.backend = self.backend;
         translation.via = self.via;
@@ -84,15 +75,43 @@ pub(crate) fn translation() -> Result<&'static Translation, DropReason> {
 /// to the backend, then the forward entry.
 ///
 /// # Errors
-/// [`DropReason::Collision`] when another live flow does, [`DropReason::TableFull`] when the kernel
-/// has no room.
+/// As [`open_reverse`], and [`DropReason::TableFull`] when the kernel has no room.
 #[inline(always)]
-pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
+pub(crate) fn open_pair(
+    skb: Skb,
+    header: &Header,
+    opening: &mut Opening,
+) -> Result<(), DropReason> {
     open_reverse(skb, header, opening)?;
+    add_forward(header, opening)
+}
+
+/// Opens a flow of which this node has the backend's side. Only one whose client's port is translated
+/// needs the forward entry as well.
+///
+/// # Errors
+/// As [`open_pair`].
+#[inline(always)]
+pub(crate) fn open_arrival(
+    skb: Skb,
+    header: &Header,
+    opening: &mut Opening,
+) -> Result<(), DropReason> {
+    open_reverse(skb, header, opening)?;
+    if opening.client_port == header.source_port {
+        return Ok(());
+    }
+    add_forward(header, opening)
+}
+
+/// Adds the forward entry to the reverse one that was just made.
+#[inline(never)]
+fn add_forward(header: &Header, opening: &Opening) -> Result<(), DropReason> {
     let forward = slot(&NEW_FLOW)?;
     forward.peer = opening.address;
     forward.peer_port = opening.port;
     forward.client = opening.client;
+    forward.client_port = opening.client_port;
     forward.delivery = opening.forward;
     forward.forward = TransferCount::default();
     let key = keep(forward_key(opening.net, header))?;
@@ -101,31 +120,62 @@ pub(crate) fn open_pair(skb: Skb, header: &Header, opening: &Opening) -> Result<
         .map_err(|_| DropReason::TableFull)
 }
 
-/// Opens a flow of which this node has the backend's side only.
+/// Makes the reverse entry, under another port of the client's where its own leads there already.
 ///
 /// # Errors
-/// As [`open_pair`].
+/// [`DropReason::Collision`] when every port that was tried is taken by a live flow.
 #[inline(never)]
-pub(crate) fn open_reverse(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
+fn open_reverse(skb: Skb, header: &Header, opening: &mut Opening) -> Result<(), DropReason> {
     let key = slot(&OPENED)?;
     key.net = opening.net;
     key.client = opening.client;
     key.server = opening.address;
-    key.client_port = header.source_port;
     key.server_port = opening.port;
     key.protocol = header.protocol;
     key.side = Side::Reverse as u8;
     key.reserved = 0;
-    let key: &FlowKey = key;
-    make_room(key, header)?;
-    let reverse = slot(&NEW_FLOW)?;
+    let has_ports = header.protocol == protocol::TCP || header.protocol == protocol::UDP;
+    let tries = if has_ports { PORT_TRIES } else { 0 };
+    let mut attempt = 0;
+    while attempt <= tries {
+        let port = if attempt == 0 {
+            header.source_port
+        } else {
+            port_instead(header, attempt)
+        };
+        key.client_port = port;
+        if add_reverse(skb, header, opening, key) {
+            opening.client_port = port;
+            return Ok(());
+        }
+        attempt += 1;
+    }
+    Err(DropReason::Collision)
+}
+
+#[inline(never)]
+fn port_instead(header: &Header, attempt: u32) -> u16 {
+    let client = (&header.source, header.source_port);
+    let frontend = (&header.destination, header.destination_port);
+    other_port(client, frontend, header.protocol, attempt)
+}
+
+/// Makes the reverse entry, unless a live flow has its key.
+#[inline(never)]
+fn add_reverse(skb: Skb, header: &Header, opening: &Opening, key: &FlowKey) -> bool {
+    if !make_room(key, header) {
+        return false;
+    }
+    let Ok(reverse) = slot(&NEW_FLOW) else {
+        return false;
+    };
     fill(reverse, skb, header, opening);
     reverse.delivery = opening.reply;
-    EMBRYOS
-        .insert(key, reverse, u64::from(BPF_NOEXIST))
-        .map_err(|_| DropReason::Collision)?;
-    loads::picked(opening.backend);
-    Ok(())
+    let is_new = EMBRYOS.insert(key, reverse, u64::from(BPF_NOEXIST)).is_ok();
+    if is_new {
+        loads::picked(opening.backend);
+    }
+    is_new
 }
 
 /// Opens a flow of which this node has the client's side only.
@@ -164,18 +214,16 @@ fn fill(flow: &mut Flow, skb: Skb, header: &Header, opening: &Opening) {
     flow.via = opening.via;
 }
 
-/// Removes what stands in the way of a new reverse entry, if it is over. A flow of the same client
-/// to the same frontend that has lost its other half is over too.
+/// Removes what stands in the way of a new reverse entry, if it is over; false when it is not. A flow
+/// of the same client to the same frontend that has lost its other half is over too.
 #[inline(always)]
-fn make_room(reverse: &FlowKey, header: &Header) -> Result<(), DropReason> {
+fn make_room(reverse: &FlowKey, header: &Header) -> bool {
     let Some(entry) = find(reverse) else {
-        return Ok(());
+        return true;
     };
-    let flow = entry.flow();
-    let same = flow.peer == header.destination && flow.peer_port == header.destination_port;
-    if same || !entry.takes(header, now_ns()) {
+    let is_over = entry.is_for(header) || !entry.takes(header, now_ns());
+    if is_over {
         entry.remove(reverse);
-        return Ok(());
     }
-    Err(DropReason::Collision)
+    is_over
 }

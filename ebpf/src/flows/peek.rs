@@ -1,10 +1,11 @@
 //! Looking at a flow without touching it.
 
-use abi::{FlowKey, Seen, Side, delivery};
+use abi::{FlowKey, Header, NetId, Seen, Side, delivery};
 
 use super::{
     Translation,
     entry::{Entry, find, twin},
+    forward_key, keep,
 };
 use crate::drops::now_ns;
 
@@ -27,6 +28,18 @@ pub(crate) fn peek(key: &FlowKey) -> Option<&'static mut Translation> {
         return None;
     }
     entry.translation().ok()
+}
+
+/// Whether the client's packets are translated here, to this backend.
+#[inline(never)]
+pub(crate) fn leads_to(net: NetId, header: &Header, backend: u32) -> bool {
+    let Ok(key) = keep(forward_key(net, header)) else {
+        return false;
+    };
+    find(key).is_some_and(|entry| {
+        let flow = entry.flow();
+        flow.backend == backend && flow.delivery.kind == delivery::TASK
+    })
 }
 
 fn is_over(owner: &Entry, protocol: u8) -> bool {

@@ -3,6 +3,7 @@
 use abi::{Address, DropReason, Netns, netns};
 
 use super::{ADDRESS_IN_USE, ALLOW, Dial, frontend};
+use crate::mesh;
 
 /// Decides about one bind(2): whoever listened on a published port of the node would never be heard.
 #[inline(always)]
@@ -25,6 +26,5 @@ fn is_taken(dial: Dial, namespace: &Netns) -> bool {
         return true;
     }
     // Who binds any IPv6 address gets the port of IPv4 as well, unless told not to.
-    header.destination.is_unspecified()
-        && frontend::on_any_address(&header, Address::ANY_V4).is_some()
+    header.destination.is_unspecified() && mesh::published_on(&header, Address::ANY_V4).is_some()
 }

@@ -1,14 +1,12 @@
 //! Which service a process dials.
 
-use abi::{
-    Address, DropReason, EndpointKind, Header, NetId, Netns, PublishedKey, Service, netns,
-    netns_network,
-};
+use abi::{Address, DropReason, EndpointKind, Header, NetId, Netns, Service, netns, netns_network};
 
 use super::Dial;
 use crate::{
     balance, deliver,
-    maps::{ADDRESSES, PUBLISHED},
+    maps::{ADDRESSES, SETTINGS},
+    mesh,
 };
 
 /// What a process dials when it dials a service.
@@ -68,24 +66,17 @@ pub(super) fn published(header: &Header) -> Option<&'static Service> {
     } else {
         Address::UNSPECIFIED
     };
-    let service = on_any_address(header, any)?;
+    let is_addressed = SETTINGS
+        .get(0)
+        .is_some_and(|settings| settings.addressed_ports != 0);
+    let service = is_addressed
+        .then(|| mesh::published_on(header, header.destination))
+        .flatten()
+        .or_else(|| mesh::published_on(header, any))?;
     let is_own = is_loopback(&header.destination)
         || header.destination == any
         || ADDRESSES.get_ptr(header.destination).is_some();
     is_own.then_some(service)
-}
-
-#[inline(always)]
-pub(super) fn on_any_address(header: &Header, any: Address) -> Option<&'static Service> {
-    let key = PublishedKey {
-        address: any,
-        port: header.destination_port,
-        protocol: header.protocol,
-        reserved: 0,
-    };
-    let service = PUBLISHED.get_ptr(key)?;
-    // SAFETY: as in `balance::service`.
-    Some(unsafe { &*service })
 }
 
 #[inline(always)]

@@ -111,12 +111,9 @@ pub struct Service {
     /// Its VIPs; allocated where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vips: Vec<IpAddr>,
-    /// By its IPVS name.
+    /// `rr`, `sh` or `mh`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// For how many seconds a client stays with its backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<u32>,
     /// The ports of the VIP; all where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
@@ -136,12 +133,18 @@ pub struct Port {
     pub target: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// By its IPVS name; of published ports only.
+    /// `rr`, `sh` or `mh`; of published ports only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// For how many seconds a client stays with its backend; of published ports only.
+    /// `ingress` or `host`; of published ports only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<u32>,
+    pub mode: Option<String>,
+    /// The nodes that answer; of published ports only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The addresses on which they answer; of published ports only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// An endpoint behind a service.
@@ -152,9 +155,6 @@ pub struct Backend {
     /// Its share of new connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// `ready` or `draining`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
 }
 
 impl Topology {
@@ -237,32 +237,6 @@ impl Topology {
         toml::to_string(self).context("write the topology as TOML")
     }
 
-    /// Lets a task drain, in every service.
-    pub fn drain(&mut self, task: &str) {
-        for backend in self.backends().filter(|it| it.endpoint == task) {
-            backend.state = Some("draining".to_owned());
-        }
-    }
-
-    /// Takes a task out of every service; its attachments stay.
-    pub fn retire(&mut self, task: &str) {
-        for service in &mut self.service {
-            service.backends.retain(|it| it.endpoint != task);
-        }
-    }
-
-    /// Takes a task out of everything.
-    pub fn remove(&mut self, task: &str) {
-        self.retire(task);
-        self.endpoint.retain(|endpoint| endpoint.name != task);
-    }
-
-    fn backends(&mut self) -> impl Iterator<Item = &mut Backend> {
-        self.service
-            .iter_mut()
-            .flat_map(|service| &mut service.backends)
-    }
-
     /// The VIP of a service in one family.
     #[must_use]
     pub fn vip(&self, service: &str, family: Family) -> Option<IpAddr> {
@@ -280,7 +254,9 @@ impl Port {
             target,
             protocol: "tcp".to_owned(),
             algorithm: None,
-            affinity: None,
+            mode: None,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 
@@ -292,7 +268,9 @@ impl Port {
             target,
             protocol: "udp".to_owned(),
             algorithm: None,
-            affinity: None,
+            mode: None,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
         }
     }
 }
@@ -304,7 +282,6 @@ impl Service {
         let backends = backends.iter().map(|endpoint| Backend {
             endpoint: (*endpoint).to_owned(),
             weight: None,
-            state: None,
         });
         Self {
             name: name.to_owned(),

@@ -54,10 +54,19 @@ pub(crate) fn word(packet: &Packet, wanted: &Verdict) -> &'static str {
         Ok(Fate::Sent(sent)) => match (sent.told, sent.frame[14..] == packet.frame[14..]) {
             (Some(reason), _) => told(reason),
             (None, _) if sent.quote.is_some() => "sent an error",
+            (None, _) if renumbered(packet, sent) => "sent renumbered",
             (None, true) => "sent as it was",
             (None, false) => "sent changed",
         },
     }
+}
+
+/// Whether a client's port is another now, and its address the same.
+fn renumbered(packet: &Packet, sent: &Sent) -> bool {
+    let (Ok(before), Ok(after)) = (Reading::of(&packet.frame), Reading::of(&sent.frame)) else {
+        return false;
+    };
+    before.source == after.source && before.sport < 20_000 && after.sport >= 20_000
 }
 
 fn told(reason: DropReason) -> &'static str {

@@ -1,7 +1,6 @@
 //! Whole connections, packet by packet: what stands in the flow tables and in the counts at every
 //! step, on the client's node and on the backend's.
 
-mod forlorn;
 mod tables;
 
 use abi::{Address, FlowState, Seen};
@@ -19,11 +18,11 @@ use tables::{CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARG
 
 pub(crate) use tables::contents;
 
-const SYN: u8 = 0x02;
-const SYN_ACK: u8 = 0x12;
-const ACK: u8 = 0x10;
-const FIN: u8 = 0x11;
-const RST: u8 = 0x04;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const SYN_ACK: u8 = 0x12;
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const FIN: u8 = 0x11;
+pub(crate) const RST: u8 = 0x04;
 /// What other tests need of these tables.
 pub(crate) const CLIENT_IFINDEX: u32 = CLIENT.1;
 pub(crate) const NETWORK_NUMBER: u32 = NET.0;
@@ -39,28 +38,28 @@ const BACKENDS: u32 = 8;
 
 /// One end of a connection as this node sees it.
 #[derive(Clone, Copy)]
-struct Side {
-    program: Program,
-    ifindex: u32,
-    origin: [u32; 2],
+pub(crate) struct Side {
+    pub(crate) program: Program,
+    pub(crate) ifindex: u32,
+    pub(crate) origin: [u32; 2],
     /// Source and destination of its packets.
-    from: (Address, u16),
-    to: (Address, u16),
-    link: Option<[u8; 12]>,
+    pub(crate) from: (Address, u16),
+    pub(crate) to: (Address, u16),
+    pub(crate) link: Option<[u8; 12]>,
 }
 
 /// A connection: the client's packets, the server's, and the backend that is counted.
-struct Road {
-    client: Side,
-    server: Side,
+pub(crate) struct Road {
+    pub(crate) client: Side,
+    pub(crate) server: Side,
     backend: u32,
     /// Entries that it has in a flow table.
     entries: usize,
     protocol: u8,
 }
 
-struct Node {
-    kernel: Kernel,
+pub(crate) struct Node {
+    pub(crate) kernel: Kernel,
     oracle: Oracle,
     counted: Vec<u64>,
 }
@@ -78,7 +77,19 @@ impl Node {
         })
     }
 
-    fn send(&mut self, side: &Side, protocol: u8, flags: u8) -> Result<()> {
+    pub(crate) fn send(&mut self, side: &Side, protocol: u8, flags: u8) -> Result<()> {
+        let became = self.try_send(side, protocol, flags)?;
+        ensure!(became.starts_with("sent"), "flags {flags:#x}: {became}");
+        Ok(())
+    }
+
+    /// Sends a packet; returns what became of it.
+    pub(crate) fn try_send(
+        &mut self,
+        side: &Side,
+        protocol: u8,
+        flags: u8,
+    ) -> Result<&'static str> {
         let mut sketch = Sketch::new(side.from, side.to, protocol);
         sketch.kind = flags;
         sketch.link = side.link.unwrap_or(sketch.link);
@@ -88,10 +99,15 @@ impl Node {
             origin: side.origin,
             ..Packet::default()
         };
+        self.pass(side, &packet)
+    }
+
+    /// Sends any packet on the side's way; returns what became of it.
+    pub(crate) fn pass(&mut self, side: &Side, packet: &Packet) -> Result<&'static str> {
         let (oracle, counted) = (&mut self.oracle, &mut self.counted);
-        let became = trial::send(&self.kernel, oracle, side.program, &packet, counted)?;
-        ensure!(became.starts_with("sent"), "flags {flags:#x}: {became}");
-        trial::same_tables(&self.kernel, &self.oracle)
+        let became = trial::send(&self.kernel, oracle, side.program, packet, counted)?;
+        trial::same_tables(&self.kernel, &self.oracle)?;
+        Ok(became)
     }
 
     /// The connection's entries among the settled flows, those among the openings, and its state.
@@ -141,6 +157,11 @@ fn mesh(backend: u32, reply: bool, from: (Address, u16), to: (Address, u16)) -> 
     }
 }
 
+/// A client's packets through the mesh.
+pub(crate) fn from_the_mesh(backend: u32, from: (Address, u16), to: (Address, u16)) -> Side {
+    mesh(backend, false, from, to)
+}
+
 /// Every road that a connection can take through a node, in one family and protocol.
 fn roads(family: usize, protocol: u8) -> [Road; 5] {
     let host = |third: u8, host: u8| pair(third, host)[family];
@@ -186,7 +207,7 @@ fn roads(family: usize, protocol: u8) -> [Road; 5] {
     ]
 }
 
-fn on_every_road(
+pub(crate) fn on_every_road(
     name: &str,
     protocol: u8,
     walk: impl Fn(&mut Node, &Road) -> Result<()> + Send + Sync,

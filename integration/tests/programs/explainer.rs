@@ -313,7 +313,6 @@ fn the_explainer_says_what_the_programs_do() -> Result<()> {
         "no-backend",
         "no-port",
         "no-endpoint",
-        "collision",
         "spoofed-source",
         "spoofed-inner",
         "not-local",

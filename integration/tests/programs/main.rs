@@ -15,6 +15,7 @@ mod dice;
 mod distribution;
 mod explainer;
 mod headers;
+mod ledger;
 mod oracle;
 mod samples;
 mod sketch;
@@ -33,7 +34,7 @@ fn tasks_in_networks_send_anything() -> Result<()> {
         "network",
         Lane::Network,
         &[
-            "told collision",
+            "sent renumbered",
             "told no-backend",
             "told no-flow",
             "told no-port",
@@ -76,7 +77,7 @@ fn other_nodes_send_anything() -> Result<()> {
             "bad-mesh",
             "bad-reply",
             "sent an error",
-            "collision",
+            "sent renumbered",
             "not-local",
             "spoofed-inner",
             "unknown-backend",

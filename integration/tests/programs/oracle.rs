@@ -3,6 +3,7 @@
 
 mod answers;
 mod carrier;
+mod direct;
 mod errors;
 pub(crate) mod flows;
 mod from_overlay;
@@ -79,13 +80,8 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(contents: Contents) -> Self {
-        let backends = contents.backends.iter();
         let flows = Flows {
             loads: contents.loads.clone(),
-            staying: backends
-                .filter(|(_, backend)| backend.state == 1)
-                .map(|(id, _)| *id)
-                .collect(),
             ..Flows::default()
         };
         Self {

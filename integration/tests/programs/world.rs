@@ -93,7 +93,7 @@ impl World {
             data_path_port: TUNNEL_PORT,
             // The smaller one is exceeded by some packets, but by no answer.
             overlay_mtu: dice.of(&[1450, 1450, 1450, 300]),
-            addressed_ports: 0,
+            addressed_ports: u32::from(dice.chance(60)),
             errors_per_second: 0,
         };
         let family = dice.below(2);
@@ -350,6 +350,13 @@ impl World {
                 let mut service = self.service(dice, if none { &[] } else { &backends[family] });
                 service.flags = service_flag::PUBLISHED;
                 self.contents.published.insert(key, service);
+                // One of the node's addresses may have another service.
+                if dice.chance(25) {
+                    let address = pair(NODES, 100)[family];
+                    let other = self.service(dice, &backends[family]);
+                    let key = PublishedKey { address, ..key };
+                    self.contents.published.insert(key, other);
+                }
             }
         }
     }

@@ -38,10 +38,24 @@ impl Shown for Port {
             algorithm: "mh".to_owned(),
             affinity: 600,
             mode: PortMode::Ingress,
+            nodes: Vec::new(),
+            addresses: Vec::new(),
             backends: 2,
             active: Some(1),
         }
     }
+}
+
+/// Whose backends answer, and where if not everywhere: `host n1,n2 192.0.2.1`.
+fn place(port: &Port) -> String {
+    let addresses: Vec<String> = port.addresses.iter().map(ToString::to_string).collect();
+    let words = [
+        port.mode.as_str().to_owned(),
+        port.nodes.join(","),
+        addresses.join(","),
+    ];
+    let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 impl Row for Port {
@@ -63,7 +77,7 @@ impl Row for Port {
             self.target.to_string(),
             self.algorithm.clone(),
             cell::seconds(self.affinity),
-            self.mode.as_str().to_owned(),
+            place(self),
             self.backends.to_string(),
             cell::optional(self.active),
         ]

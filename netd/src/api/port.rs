@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::{Port, PortMode};
 use axum::Json;
 use axum::extract::State;
-use model::{FrontendKind, PortMapping, Protocol, Service, Topology};
+use model::{
+    FrontendKind, Protocol, PublishMode, Published, Scope, Service, ServiceName, Topology,
+};
 
 use super::refusal::Refusal;
 use super::snapshot::{Snapshot, wire_protocol};
@@ -21,7 +23,7 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
             let key = (mapping.port.get(), mapping.protocol.number());
             let protocol = wire_protocol(mapping.protocol);
             ports.push(Port {
-                id: format!("{}/{protocol}", mapping.port.get()),
+                id: id(name, published, protocol),
                 name: name.to_string(),
                 service: name.to_string(),
                 port: mapping.port.get(),
@@ -29,8 +31,18 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
                 protocol,
                 algorithm: published.balancing.algorithm.to_string(),
                 affinity: published.balancing.affinity.seconds(),
-                mode: PortMode::Ingress,
-                backends: backends(topology, service, mapping),
+                mode: match published.scope.mode {
+                    PublishMode::Ingress => PortMode::Ingress,
+                    PublishMode::Host => PortMode::Host,
+                },
+                nodes: published
+                    .scope
+                    .nodes
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect(),
+                addresses: published.scope.addresses.iter().copied().collect(),
+                backends: backends(topology, service, published),
                 active: active
                     .as_ref()
                     .map(|active| active.get(&key).copied().unwrap_or_default()),
@@ -41,13 +53,28 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
     Ok(Json(ports))
 }
 
+/// A port that is answered at some places only may be another service's elsewhere.
+fn id(service: &ServiceName, published: &Published, protocol: api::Protocol) -> String {
+    let port = published.mapping.port.get();
+    let Scope {
+        nodes, addresses, ..
+    } = &published.scope;
+    if nodes.is_empty() && addresses.is_empty() {
+        format!("{port}/{protocol}")
+    } else {
+        format!("{port}/{protocol}@{service}")
+    }
+}
+
 /// How many endpoints stand behind a published port.
-fn backends(topology: &Topology, service: &Service, mapping: PortMapping) -> u64 {
+fn backends(topology: &Topology, service: &Service, published: &Published) -> u64 {
+    let mapping = published.mapping;
     let endpoints: BTreeSet<_> = service
         .frontends
         .iter()
         .filter(|frontend| matches!(frontend.kind, FrontendKind::Published(_)))
         .filter(|frontend| frontend.port == Some((mapping.port, mapping.protocol)))
+        .filter(|frontend| frontend.scope == published.scope)
         .flat_map(|frontend| frontend.backends.iter())
         .map(|id| &topology.backends[id].endpoint)
         .collect();

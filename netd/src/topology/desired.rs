@@ -9,7 +9,9 @@ use dataplane::{
     Network, Published, Service,
 };
 use ipnetwork::IpNetwork;
-use model::{BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, Topology, Vni};
+use model::{
+    BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, PublishMode, Topology, Vni,
+};
 
 /// What the kernel of a node should look like; `None` when the topology has no such node.
 pub(crate) fn desired(topology: &Topology, node: &NodeName) -> Option<Desired> {
@@ -172,7 +174,7 @@ impl Part<'_> {
                     id: service.id.get(),
                     algorithm: algorithm(frontend.balancing.algorithm),
                     affinity_seconds: frontend.balancing.affinity.seconds(),
-                    backends: frontend.backends.iter().map(|id| id.get()).collect(),
+                    backends: self.behind(frontend).map(|id| id.get()).collect(),
                 };
                 let port = frontend
                     .port
@@ -183,21 +185,48 @@ impl Part<'_> {
                         services.insert(Frontend { net, address, port }, balanced);
                     }
                     (FrontendKind::Published(family), Some((port, protocol))) => {
-                        let address = any(family);
-                        published.insert(
-                            Published {
+                        for address in self.answered(frontend, family) {
+                            let dialled = Published {
                                 address,
                                 port,
                                 protocol,
-                            },
-                            balanced,
-                        );
+                            };
+                            published.insert(dialled, balanced.clone());
+                        }
                     }
                     (FrontendKind::Published(_), None) => {}
                 }
             }
         }
         (services, published)
+    }
+
+    /// The backends to which this node leads a frontend's clients.
+    fn behind<'f>(
+        &'f self,
+        frontend: &'f model::Frontend,
+    ) -> impl Iterator<Item = &'f model::BackendId> {
+        let every = frontend.scope.mode == PublishMode::Ingress;
+        frontend.backends.iter().filter(move |id| {
+            let endpoint = &self.topology.backends[id].endpoint;
+            every || self.topology.endpoints[endpoint].task.node == *self.node
+        })
+    }
+
+    /// The addresses on which this node answers a published port; none when it does not.
+    fn answered(&self, frontend: &model::Frontend, family: Family) -> Vec<IpAddr> {
+        let scope = &frontend.scope;
+        let is_idle = scope.mode == PublishMode::Host && self.behind(frontend).next().is_none();
+        if is_idle || !scope.includes(self.node) {
+            return Vec::new();
+        }
+        if scope.addresses.is_empty() {
+            return vec![any(family)];
+        }
+        let of_family = scope.addresses.iter().copied();
+        of_family
+            .filter(|address| Family::of(*address) == family)
+            .collect()
     }
 
     fn backends(&self) -> BTreeMap<u32, Backend> {
@@ -318,6 +347,32 @@ mod tests {
         let key = (NetId(4096), at("10.255.0.2"));
         let location = Location::Gateway("/run/netns/q-web-1".into());
         assert_eq!(n1.endpoints[&key].location, location);
+    }
+
+    #[test]
+    fn a_port_is_answered_where_it_is_published() {
+        let part = |more: &str| {
+            let text = include_str!("tests/cluster.toml");
+            let (one, other) =
+                text.split_at(text.find("publish = [{").unwrap() + "publish = [{".len());
+            let topology = check_text(&format!("{one} {more},{other}")).unwrap();
+            ["n1", "n2"].map(|node| desired(&topology, &node.parse().unwrap()).unwrap())
+        };
+        let [n1, n2] = part("nodes = ['n2']");
+        assert!(n1.published.is_empty(), "{:?}", n1.published);
+        assert_eq!(n2.published.len(), 2);
+        let [n1, n2] = part("addresses = ['192.0.2.99']");
+        let addresses: Vec<_> = n1.published.keys().map(|it| it.address).collect();
+        assert_eq!(addresses, [at("192.0.2.99")]);
+        assert_eq!(n1.published, n2.published);
+        let [n1, n2] = part("mode = 'host'");
+        let behind = |part: &Desired| -> BTreeSet<u32> {
+            let services = part.published.values();
+            services.flat_map(|it| it.backends.clone()).collect()
+        };
+        let (here, there) = (behind(&n1), behind(&n2));
+        assert!(!here.is_empty() && !there.is_empty());
+        assert!(here.is_disjoint(&there), "{here:?} {there:?}");
     }
 
     #[test]

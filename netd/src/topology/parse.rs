@@ -137,6 +137,9 @@ impl Reader {
             port: self.port(table),
             algorithm: self.string(table, "algorithm"),
             affinity: self.integer(table, "affinity"),
+            mode: self.string(table, "mode"),
+            nodes: self.strings(table, "nodes"),
+            addresses: self.strings(table, "addresses"),
         }
     }
 

@@ -10,7 +10,6 @@ mod loads;
 mod native;
 mod object;
 mod pins;
-mod sweep;
 mod sys;
 mod table;
 

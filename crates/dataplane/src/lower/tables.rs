@@ -53,7 +53,12 @@ pub(super) fn lower(
         vxlan_ifindex: 0,
         data_path_port: desired.data_path_port,
         overlay_mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
-        addressed_ports: 0,
+        addressed_ports: u32::from(
+            desired
+                .published
+                .keys()
+                .any(|published| !published.address.is_unspecified()),
+        ),
         errors_per_second: ERRORS_PER_SECOND,
     };
     let tunnel = Some(LinkRef::Named(facts.names.tunnel()));

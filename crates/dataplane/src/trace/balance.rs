@@ -9,9 +9,6 @@ use abi::{
 
 use super::{Outcome, Stop, Walk, network};
 
-/// How many backends are tried when connections would collide.
-const ATTEMPTS: u32 = 4;
-
 /// Flags that the explainer knows: those that change nothing for a packet's way to its backend.
 const KNOWN: u32 = service_flag::DSR
     | service_flag::DIRECT_SOCKETS_OFF
@@ -35,7 +32,7 @@ impl Walk<'_> {
         self.open(&service, net, ifindex)
     }
 
-    /// Chooses a backend, and another one as long as connections would collide.
+    /// Chooses a backend, and the port by which that will know the client.
     pub(super) fn open(
         &mut self,
         service: &Service,
@@ -50,29 +47,18 @@ impl Walk<'_> {
             );
             return Err(DropReason::NoBackend.into());
         }
-        for attempt in 0..ATTEMPTS {
-            let mut flow = self.choose(service, attempt)?;
-            if flow.backend == self.avoid && attempt + 1 < ATTEMPTS {
-                continue;
-            }
-            if flow.delivery.kind == delivery::TASK && flow.delivery.target == ifindex {
-                flow.client = self.hairpin(net)?;
-            }
-            let backend = SocketAddr::new(flow.peer.into(), flow.peer_port);
-            let is_mesh = flow.delivery.kind == delivery::TUNNEL
-                && self.tables.settings().map(|it| it.ingress_net) == Some(net);
-            if is_mesh || self.is_free(net, flow.client, backend) {
-                self.path.opens = true;
-                return Ok(flow);
-            }
-            let shown = format!("{} -> {backend}", self.path.packet.source);
-            self.note(
-                "flows",
-                shown,
-                "another flow looks the same: the next backend",
-            );
+        let mut flow = self.choose(service, 0)?;
+        if flow.delivery.kind == delivery::TASK && flow.delivery.target == ifindex {
+            flow.client = self.hairpin(net)?;
         }
-        Err(DropReason::Collision.into())
+        let backend = SocketAddr::new(flow.peer.into(), flow.peer_port);
+        let is_mesh = flow.delivery.kind == delivery::TUNNEL
+            && self.tables.settings().map(|it| it.ingress_net) == Some(net);
+        if !is_mesh {
+            flow.client_port = self.free_port(net, flow.client, backend)?;
+        }
+        self.path.opens = true;
+        Ok(flow)
     }
 
     fn hairpin(&mut self, net: NetId) -> Result<Address, Stop> {

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use abi::{
-    Address, Delivery, DropReason, Flow, FlowKey, FlowState, NetId, Seen, Side, backend_state,
-    delivery, protocol, tcp,
+    Address, Delivery, DropReason, Flow, FlowKey, FlowState, NetId, PORT_TRIES, Seen, Side,
+    delivery, other_port, protocol, tcp,
 };
 
 use super::{Outcome, Stop, Walk, network};
@@ -21,10 +21,6 @@ impl Walk<'_> {
         );
         let found = self.forward_of(&mut key);
         let words = match &found {
-            None if self.avoid != 0 => format!(
-                "backend {} has not answered: the packet opens another",
-                self.avoid
-            ),
             Some(flow) => format!(
                 "goes on to backend {} at {}",
                 flow.backend,
@@ -36,7 +32,7 @@ impl Walk<'_> {
         found
     }
 
-    fn forward_of(&mut self, key: &mut FlowKey) -> Option<Flow> {
+    fn forward_of(&self, key: &mut FlowKey) -> Option<Flow> {
         let forward = self.tables.flow(*key)?;
         let mut owner = forward;
         if forward.delivery.kind != delivery::MESH {
@@ -47,11 +43,7 @@ impl Walk<'_> {
             }
         }
         let backend = owner.backend;
-        if self.takes(&owner) && self.is_forlorn(&owner) {
-            self.avoid = backend;
-            return None;
-        }
-        (self.takes(&owner) && !self.has_to_move(backend)).then_some(Flow { backend, ..forward })
+        self.takes(&owner).then_some(Flow { backend, ..forward })
     }
 
     /// The client of the flow of which this packet, from `server`, is a reply; the packet is
@@ -87,21 +79,21 @@ impl Walk<'_> {
             format!("a reply of a flow to {frontend}, which becomes its source"),
         );
         self.path.packet.source = frontend;
-        if flow.client != key.client {
+        if (flow.client, flow.client_port) != (key.client, key.client_port) {
             self.path.packet.destination = SocketAddr::new(flow.client.into(), flow.client_port);
         }
         self.path.backend = flow.backend;
         Some(flow)
     }
 
-    /// A direct connection pushes away a translated flow that looks like it, unless that is alive.
-    pub(super) fn make_way(&mut self, net: NetId) -> Result<(), Stop> {
+    /// A direct connection pushes away a translated flow that looks like it; false while that is alive.
+    pub(super) fn makes_way(&mut self, net: NetId) -> bool {
         let key = self.key(net, self.destination(), Side::Reverse);
         let Some(flow) = self.tables.flow(key) else {
-            return Ok(());
+            return true;
         };
         if Seen(flow.seen).state() == FlowState::Opening || !self.takes(&flow) {
-            return Ok(());
+            return true;
         }
         let shown = format!(
             "{} -> {}",
@@ -112,19 +104,66 @@ impl Walk<'_> {
             shown,
             "a live flow through a VIP looks the same to the task",
         );
-        Err(DropReason::Collision.into())
+        false
     }
 
-    /// Whether a new flow of `client` to a backend is the only one that looks so.
-    pub(super) fn is_free(&self, net: NetId, client: Address, backend: SocketAddr) -> bool {
-        let key = FlowKey {
-            client,
-            server_port: backend.port(),
-            ..self.key(net, backend.ip().into(), Side::Reverse)
+    /// The port by which a backend will know `client`: its own, or another one when a live flow looks
+    /// the same.
+    pub(super) fn free_port(
+        &mut self,
+        net: NetId,
+        client: Address,
+        backend: SocketAddr,
+    ) -> Result<u16, Stop> {
+        let packet = self.path.packet;
+        let own = packet.source.port();
+        let tries = if [protocol::TCP, protocol::UDP].contains(&packet.protocol) {
+            PORT_TRIES
+        } else {
+            0
         };
-        self.tables
-            .flow(key)
-            .is_none_or(|flow| self.is_for(&flow) || !self.takes(&flow))
+        let other = |attempt| {
+            let (source, destination) = (packet.source.ip().into(), packet.destination.ip().into());
+            let frontend = (&destination, packet.destination.port());
+            other_port((&source, own), frontend, packet.protocol, attempt)
+        };
+        let ports = std::iter::once(own).chain((1..=tries).map(other));
+        let free = |port: &u16| {
+            let key = FlowKey {
+                client,
+                client_port: *port,
+                server_port: backend.port(),
+                ..self.key(net, backend.ip().into(), Side::Reverse)
+            };
+            let flow = self.tables.flow(key);
+            flow.is_none_or(|flow| self.is_for(&flow) || !self.takes(&flow))
+        };
+        let port = ports.into_iter().find(free);
+        if port != Some(own) {
+            let words = match port {
+                Some(port) => format!("another flow looks the same: the client gets port {port}"),
+                None => "other flows look the same, by every port that is tried".to_owned(),
+            };
+            self.note("flows", format!("{} -> {backend}", packet.source), words);
+        }
+        Ok(port.ok_or(DropReason::Collision)?)
+    }
+
+    /// The flow of a connection straight to a backend that is translated.
+    pub(super) fn direct(&self, net: NetId) -> Option<Flow> {
+        let mut key = self.key(net, self.destination(), Side::Forward);
+        self.forward_of(&mut key)
+    }
+
+    /// The flow by which the client's packets are translated at the node of backend `id`, whose port
+    /// is another one there.
+    pub(super) fn renumbered(&self, net: NetId, id: u32) -> Option<Flow> {
+        let mut key = self.key(net, self.destination(), Side::Forward);
+        let forward = self.tables.flow(key)?;
+        if forward.backend != id || forward.delivery.kind != delivery::TASK {
+            return None;
+        }
+        self.forward_of(&mut key)
     }
 
     /// The flow at the backend's node that the packet goes on with.
@@ -157,7 +196,8 @@ impl Walk<'_> {
     /// Translates the packet of a client.
     pub(super) fn translate(&mut self, flow: &Flow) {
         self.path.packet.destination = SocketAddr::new(flow.peer.into(), flow.peer_port);
-        if flow.client != self.source() {
+        let client = (flow.client, flow.client_port);
+        if client != (self.source(), self.path.packet.source.port()) {
             self.path.packet.source = SocketAddr::new(flow.client.into(), flow.client_port);
         }
     }
@@ -187,22 +227,10 @@ impl Walk<'_> {
         self.is_alive(flow) && !Seen(flow.seen).is_reopened_by(protocol, tcp::SYN)
     }
 
-    /// Whether nobody has answered for so long that a packet that begins a connection asks another.
-    fn is_forlorn(&self, flow: &Flow) -> bool {
-        let (protocol, now) = (self.path.packet.protocol, self.tables.now_ns());
-        Seen(flow.seen).is_forlorn(protocol, tcp::SYN, flow.last_ns, now)
-    }
-
-    /// Whether datagrams of the backend go to another one.
-    fn has_to_move(&self, backend: u32) -> bool {
-        let backend = self.tables.backend(backend);
-        let is_leaving = backend.is_none_or(|it| it.state == backend_state::DRAINING);
-        self.path.packet.protocol != protocol::TCP && is_leaving
-    }
-
     fn is_for(&self, flow: &Flow) -> bool {
         let frontend = self.path.packet.destination;
         (IpAddr::from(flow.peer), flow.peer_port) == (frontend.ip(), frontend.port())
+            && flow.client_port == self.path.packet.source.port()
     }
 }
 

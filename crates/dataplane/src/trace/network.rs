@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use abi::{Address, DropReason, Endpoint, EndpointKind, Iface, NetId, endpoint, iface, protocol};
+use abi::{
+    Address, Delivery, DropReason, Endpoint, EndpointKind, Flow, Iface, NetId, delivery, endpoint,
+    iface, protocol,
+};
 
 use super::{Outcome, Stop, Walk, network};
 
@@ -36,7 +39,7 @@ impl Walk<'_> {
             return Err(DropReason::SpoofedSource.into());
         }
         let target = self.endpoint(iface.net, self.destination());
-        let target = target.ok_or_else(|| Stop::from(DropReason::NoEndpoint).told())?;
+        let target = target.ok_or(DropReason::NoEndpoint)?;
         match EndpointKind::from_u8(target.kind) {
             Some(EndpointKind::Vip) => self.vip_gets(ifindex, iface.net),
             Some(EndpointKind::Task) => self.task_gets(iface, &target),
@@ -56,12 +59,50 @@ impl Walk<'_> {
     /// To a task by its own address.
     fn task_gets(&mut self, iface: &Iface, target: &Endpoint) -> Result<Outcome, Stop> {
         if target.flags & endpoint::BACKS != 0 && self.path.packet.protocol == protocol::TCP {
-            self.make_way(iface.net).map_err(Stop::told)?;
+            let known = self.direct(iface.net);
+            if known.is_some() || !self.makes_way(iface.net) {
+                return self.direct_beside(iface.net, target, known);
+            }
         }
         if iface.flags & iface::BACKS != 0 {
             self.reply(iface.net, self.source())?;
         }
         self.deliver(iface.net, target)
+    }
+
+    /// To a backend directly, beside a flow that looks the same.
+    fn direct_beside(
+        &mut self,
+        net: NetId,
+        target: &Endpoint,
+        known: Option<Flow>,
+    ) -> Result<Outcome, Stop> {
+        let packet = self.path.packet;
+        let flow = match known {
+            Some(flow) => flow,
+            None => {
+                let port = self.free_port(net, self.source(), packet.destination);
+                self.path.opens = port.is_ok();
+                let (target, kind) = match target.vtep {
+                    0 => (target.ifindex, delivery::TASK),
+                    node => (node, delivery::TUNNEL),
+                };
+                Flow {
+                    peer: self.destination(),
+                    peer_port: packet.destination.port(),
+                    client: self.source(),
+                    client_port: port.map_err(Stop::told)?,
+                    delivery: Delivery {
+                        target,
+                        mac: [0; 6],
+                        kind,
+                    },
+                    ..Flow::default()
+                }
+            }
+        };
+        self.translate(&flow);
+        self.hand_on(net, &flow.delivery, flow.backend)
     }
 
     /// To the endpoint that has the destination.

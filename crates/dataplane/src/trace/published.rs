@@ -127,7 +127,10 @@ impl Walk<'_> {
         let Some(service) = self.published() else {
             return Ok(Outcome::Stack);
         };
-        let flow = match self.forward(net) {
+        // What came by another node until now begins anew.
+        let known = self.forward(net);
+        let known = known.filter(|flow| flow.delivery.kind == delivery::MESH || flow.via == 0);
+        let flow = match known {
             Some(flow) => flow,
             None => {
                 let destination = self.destination();
@@ -187,7 +190,15 @@ impl Walk<'_> {
             protocol: packet.protocol,
             reserved: 0,
         };
-        let found = self.tables.published(key);
+        let settings = self.tables.settings().unwrap_or_default();
+        let named = PublishedKey {
+            address: own,
+            ..key
+        };
+        let named = (settings.addressed_ports != 0)
+            .then(|| self.tables.published(named))
+            .flatten();
+        let found = named.or_else(|| self.tables.published(key));
         let words = match &found {
             Some(service) => describe(service),
             None => "not published".to_owned(),
@@ -222,13 +233,16 @@ impl Walk<'_> {
             return Err(DropReason::BadMesh.into());
         }
         self.path.backend = id;
-        if self.arrived(net, place).is_none() {
-            if !self.is_free(net, self.source(), place) {
-                return Err(Stop::from(DropReason::Collision).told());
-            }
+        if self.arrived(net, place).is_some() {
+            self.path.packet.destination = place;
+        } else if let Some(flow) = self.renumbered(net, id) {
+            self.translate(&flow);
+        } else {
+            let port = self.free_port(net, self.source(), place);
+            self.path.packet.source.set_port(port.map_err(Stop::told)?);
+            self.path.packet.destination = place;
             self.path.opens = true;
         }
-        self.path.packet.destination = place;
         let task = self.endpoint(net, backend.address);
         let task = task.ok_or(DropReason::UnknownBackend)?;
         if task.vtep != 0 {

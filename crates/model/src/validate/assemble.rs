@@ -11,7 +11,7 @@ use super::numbers::Numbers;
 use super::services;
 use crate::{
     Backend, BackendId, BackendKind, Endpoint, EndpointName, Family, Frontend, FrontendKind,
-    Ingress, Network, Node, PerFamily, Port, Service, ServiceId, Task, TaskId, Topology,
+    Ingress, Network, Node, PerFamily, Port, Scope, Service, ServiceId, Task, TaskId, Topology,
 };
 
 /// Everything of a topology without a problem.
@@ -191,6 +191,7 @@ impl Numbering<'_> {
                     kind: FrontendKind::Vip(*vip),
                     port,
                     balancing: draft.balancing,
+                    scope: Scope::default(),
                     backends: self.backends(draft, &mut known, (BackendKind::Vip, target, family)),
                 });
             }
@@ -198,11 +199,17 @@ impl Numbering<'_> {
         for published in &draft.published {
             let target = Some(published.mapping.target);
             for family in &mesh {
+                let addresses = &published.scope.addresses;
+                let has_family = |address: &IpAddr| Family::of(*address) == *family;
+                if !addresses.is_empty() && !addresses.iter().any(has_family) {
+                    continue;
+                }
                 let side = (BackendKind::Published, target, *family);
                 frontends.push(Frontend {
                     kind: FrontendKind::Published(*family),
                     port: Some((published.mapping.port, published.mapping.protocol)),
                     balancing: published.balancing,
+                    scope: published.scope.clone(),
                     backends: self.backends(draft, &mut known, side),
                 });
             }

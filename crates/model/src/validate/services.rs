@@ -1,21 +1,24 @@
 //! The services, as far as they do not depend on addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::endpoints::{self, Endpoints};
 use super::networks::Networks;
+use super::nodes::Nodes;
 use super::report::{Key, Names, Report};
 use crate::raw::{self, Field, Located};
 use crate::{
-    Affinity, Algorithm, BackendState, Balancing, EndpointName, Member, NetworkName, PerFamily,
-    Port, PortMapping, ProblemKind, Protocol, Published, ServiceName,
+    Affinity, Algorithm, BackendState, Balancing, EndpointName, Member, NetworkName, NodeName,
+    PerFamily, Port, PortMapping, ProblemKind, Protocol, PublishMode, Published, Scope,
+    ServiceName,
 };
 
 /// What services refer to.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) data_path_port: Option<Port>,
+    pub(super) nodes: &'a Nodes,
     pub(super) networks: &'a Networks,
     pub(super) endpoints: &'a Endpoints,
 }
@@ -55,8 +58,8 @@ pub(super) fn read(
     services
 }
 
-/// Who publishes a port, and on which line.
-type PublishedPorts = BTreeMap<(Port, Protocol), (ServiceName, usize)>;
+/// Who publishes a port, on which line, and where.
+type PublishedPorts = BTreeMap<(Port, Protocol), Vec<(ServiceName, usize, Scope)>>;
 
 struct Reader<'a> {
     context: &'a Context<'a>,
@@ -89,8 +92,12 @@ impl Reader<'_> {
             .algorithm(&raw.algorithm, Algorithm::DEFAULT_VIP);
         let affinity = self.affinity(&raw.affinity);
         let ports = self.ports(&raw.ports);
-        let published = self.published(&raw.publish, name.as_ref());
+        let published = self.published(&raw.publish);
         let members = self.members(&raw.backends, network.as_ref());
+        for (line, published) in &published {
+            self.check_published(published, &members, name.as_ref(), *line);
+        }
+        let published = published.into_iter().map(|(_, it)| it).collect();
         Some(Draft {
             line,
             name: name?,
@@ -170,11 +177,7 @@ impl Reader<'_> {
             .ok()
     }
 
-    fn published(
-        &mut self,
-        raw: &[Located<raw::Publish>],
-        service: Option<&ServiceName>,
-    ) -> Vec<Published> {
+    fn published(&mut self, raw: &[Located<raw::Publish>]) -> Vec<(usize, Published)> {
         if let (Some(first), false) = (raw.first(), self.context.networks.has_ingress) {
             self.report.add(
                 first.line,
@@ -190,26 +193,116 @@ impl Reader<'_> {
             let default = Algorithm::DEFAULT_PUBLISHED;
             let algorithm = self.report.algorithm(&publish.value.algorithm, default);
             let affinity = self.affinity(&publish.value.affinity);
-            let (Some(mapping), Some(algorithm), Some(affinity)) = (mapping, algorithm, affinity)
+            let scope = self.scope(&publish.value);
+            let (Some(mapping), Some(algorithm), Some(affinity), Some(scope)) =
+                (mapping, algorithm, affinity, scope)
             else {
                 continue;
             };
-            self.check_published(mapping, service, line);
-            let balancing = Balancing {
-                algorithm,
-                affinity,
+            let it = Published {
+                mapping,
+                balancing: Balancing {
+                    algorithm,
+                    affinity,
+                },
+                scope,
             };
-            published.push(Published { mapping, balancing });
+            published.push((line, it));
         }
         published
     }
 
-    fn check_published(&mut self, mapping: PortMapping, by: Option<&ServiceName>, line: usize) {
-        let PortMapping { port, protocol, .. } = mapping;
+    /// Where a port is published.
+    fn scope(&mut self, raw: &raw::Publish) -> Option<Scope> {
+        let mode = self.mode(&raw.mode);
+        let mut scope = Scope::default();
+        if let Some(nodes) = self.some(&raw.nodes, "nodes") {
+            for node in nodes {
+                let field = Field::Given(node.clone());
+                let key = Key {
+                    noun: "a published port",
+                    key: "nodes",
+                    line: node.line,
+                };
+                let known = ("node", &self.context.nodes.names);
+                scope
+                    .nodes
+                    .extend(self.report.reference::<NodeName>(&field, key, known));
+            }
+        }
+        if let Some(addresses) = self.some(&raw.addresses, "addresses") {
+            for text in addresses {
+                let address = self.report.address(text);
+                if let Some(address) = address
+                    && (address.is_unspecified() || address.is_loopback() || address.is_multicast())
+                {
+                    let kind = ProblemKind::UndialledAddress { address };
+                    self.report.add(text.line, kind);
+                }
+                scope.addresses.extend(address);
+            }
+        }
+        scope.mode = mode?;
+        Some(scope)
+    }
+
+    fn mode(&mut self, field: &Field<String>) -> Option<PublishMode> {
+        if matches!(field, Field::Absent) {
+            return Some(PublishMode::default());
+        }
+        let text = self.report.optional(field)?;
+        let known = [PublishMode::Ingress, PublishMode::Host];
+        let mode = known.into_iter().find(|mode| mode.as_str() == text.value);
+        if mode.is_none() {
+            let text_value = text.value.clone();
+            let kind = ProblemKind::UnknownMode { text: text_value };
+            self.report.add(text.line, kind);
+        }
+        mode
+    }
+
+    /// A list that is not empty, if it is there.
+    fn some<'r, T>(&mut self, field: &'r Field<Vec<T>>, key: &'static str) -> Option<&'r Vec<T>> {
+        let list = self.report.optional(field)?;
+        if list.value.is_empty() {
+            self.report
+                .add(list.line, ProblemKind::NowherePublished { key });
+        }
+        Some(&list.value)
+    }
+
+    fn check_published(
+        &mut self,
+        published: &Published,
+        members: &[Member],
+        by: Option<&ServiceName>,
+        line: usize,
+    ) {
+        let Published { mapping, scope, .. } = published;
+        let mut scope = scope.clone();
+        if scope.mode == PublishMode::Host {
+            let endpoints = self.context.endpoints;
+            let home = |member: &EndpointName| {
+                let endpoint = endpoints.get(member)?;
+                Some(endpoints.tasks[endpoint.task].id.node.clone())
+            };
+            let homes: BTreeSet<NodeName> = members
+                .iter()
+                .filter_map(|member| home(&member.endpoint))
+                .collect();
+            let here = |node: &NodeName| scope.includes(node);
+            scope.nodes = homes.into_iter().filter(here).collect();
+            if scope.nodes.is_empty() {
+                return;
+            }
+        }
+        let PortMapping { port, protocol, .. } = *mapping;
         if protocol == Protocol::Udp && Some(port) == self.context.data_path_port {
             self.report.add(line, ProblemKind::DataPathPort { port });
         }
-        if let Some((service, first)) = self.published.get(&(port, protocol)) {
+        let others = self.published.entry((port, protocol)).or_default();
+        let is_same = |other: &&(ServiceName, usize, Scope)| other.2.meets(&scope);
+        if let Some((service, first, _)) = others.iter().find(is_same) {
             let (service, first) = (service.clone(), *first);
             let kind = ProblemKind::DuplicatePublished {
                 port,
@@ -219,7 +312,7 @@ impl Reader<'_> {
             };
             self.report.add(line, kind);
         } else if let Some(by) = by {
-            self.published.insert((port, protocol), (by.clone(), line));
+            others.push((by.clone(), line, scope));
         }
     }
 

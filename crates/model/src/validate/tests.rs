@@ -129,8 +129,7 @@ pub(super) fn publish(line: usize, number: i64, protocol: &str) -> Located<Publi
         line,
         Publish {
             port: port(line, number, protocol),
-            algorithm: Field::Absent,
-            affinity: Field::Absent,
+            ..Publish::default()
         },
     )
 }

@@ -190,15 +190,22 @@ impl Oracle {
             server_port: port,
             ..quote.received(net, REVERSE)
         };
-        let flow = self.peek(&key);
-        let frontend = |flow: &Flow| (flow.peer, flow.peer_port) == quote.source;
-        flow.filter(frontend).ok_or(DropReason::NoFlow)?;
-        let onwards = Flow {
-            peer: backend.address,
-            peer_port: port,
-            client: quote.destination.0,
-            client_port: quote.destination.1,
-            ..Flow::default()
+        let same = |flow: &Flow| {
+            (flow.peer, flow.peer_port) == quote.source && flow.client_port == quote.destination.1
+        };
+        let onwards = if self.peek(&key).is_some_and(|flow| same(&flow)) {
+            Flow {
+                peer: backend.address,
+                peer_port: port,
+                client: quote.destination.0,
+                client_port: quote.destination.1,
+                ..Flow::default()
+            }
+        } else {
+            let id = read::word(frame, 2);
+            let flow = self.peek(&quote.received(net, FORWARD));
+            flow.filter(|flow| flow.backend == id && flow.delivery.kind == flows::TASK)
+                .ok_or(DropReason::NoFlow)?
         };
         let sent = Sent::error_onwards(packet, reading, &quote, &onwards);
         self.deliver_here(packet, sent, net, backend.address)

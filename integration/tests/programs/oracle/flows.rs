@@ -1,8 +1,7 @@
 //! The oracle's flow tables, by the rules of the design: an opening is a flow that nobody has
 //! answered yet; the first answer settles it; a flow ends once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
 use abi::{Address, Delivery, Flow, FlowKey, Load, NetId, TransferCount};
 use integration::testrun::FlowTable;
@@ -25,15 +24,11 @@ pub(crate) const TUNNEL: u16 = 2;
 pub(crate) const MESH: u16 = 3;
 pub(crate) const UPLINK: u16 = 4;
 
-/// When a client that has heard nothing asks again, and not because a packet was doubled on the way.
-const IMPATIENCE: Duration = Duration::from_millis(500);
-
-/// A flow and the seconds for which it has rested, besides the time that has really passed.
+/// A flow and the seconds for which it has rested.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resting {
     pub(crate) flow: Flow,
     pub(crate) idle: u64,
-    since: Instant,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,10 +36,6 @@ pub(crate) struct Flows {
     pub(crate) settled: BTreeMap<FlowKey, Resting>,
     pub(crate) opening: BTreeMap<FlowKey, Resting>,
     pub(crate) loads: BTreeMap<u32, Load>,
-    /// The backends that are not on their way out.
-    pub(crate) staying: BTreeSet<u32>,
-    /// The backend that has not answered the client at hand, 0 for none.
-    pub(crate) avoid: u32,
 }
 
 /// Two connections would look the same.
@@ -143,21 +134,6 @@ pub(crate) fn begins(packet: &Reading) -> bool {
 }
 
 impl Resting {
-    fn new(flow: Flow) -> Self {
-        Self {
-            flow,
-            idle: 0,
-            since: Instant::now(),
-        }
-    }
-
-    /// Whether the client asks again, and nobody has answered.
-    fn is_forlorn(&self, packet: &Reading) -> bool {
-        let waits = self.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
-        let rested = Duration::from_secs(self.idle) + self.since.elapsed();
-        waits && begins(packet) && rested >= IMPATIENCE
-    }
-
     pub(crate) fn is_dead(&self, protocol: u8) -> bool {
         self.idle > patience(self.flow.seen, protocol)
     }
@@ -165,6 +141,7 @@ impl Resting {
     /// Whether the client's packet is for the frontend by which this flow came.
     fn is_for(&self, packet: &Reading) -> bool {
         (self.flow.peer, self.flow.peer_port) == (packet.destination, packet.dport)
+            && self.flow.client_port == packet.sport
     }
 
     fn takes(&self, packet: &Reading) -> bool {
@@ -193,7 +170,6 @@ impl Flows {
     pub(crate) fn pass(&mut self, key: &FlowKey, is_reply: bool, packet: &Reading, length: usize) {
         let (table, mut entry) = self.find(key).unwrap();
         entry.idle = 0;
-        entry.since = Instant::now();
         let count = if is_reply {
             &mut entry.flow.reply
         } else {
@@ -258,7 +234,6 @@ impl Flows {
 
     /// A client's packet: passes it, and says what becomes of it; `None` without a live flow.
     pub(crate) fn client(&mut self, net: NetId, packet: &Reading, length: usize) -> Option<Flow> {
-        self.avoid = 0;
         let key = client_key(net, packet);
         let (_, entry) = self.find(&key)?;
         let owner = if entry.flow.delivery.kind == MESH {
@@ -271,15 +246,6 @@ impl Flows {
             return None;
         }
         if !state.takes(packet) {
-            self.forget(&owner);
-            return None;
-        }
-        if state.is_forlorn(packet) {
-            self.avoid = state.flow.backend;
-            self.forget(&owner);
-            return None;
-        }
-        if packet.protocol != TCP && !self.staying.contains(&state.flow.backend) {
             self.forget(&owner);
             return None;
         }
@@ -327,27 +293,44 @@ impl Flows {
         Ok(())
     }
 
-    /// The backend's side of a new flow.
-    pub(crate) fn open_reverse(
+    /// The backend's side of a new flow; returns the port by which the backend knows the client.
+    fn open_reverse(
         &mut self,
         plan: &Plan,
         packet: &Reading,
         length: usize,
-    ) -> Result<(), Collides> {
-        let (client, server) = ((plan.client, packet.sport), (plan.server, plan.port));
-        let key = key(plan.net, client, server, (packet.protocol, REVERSE));
-        if let Some((_, entry)) = self.find(&key) {
-            let same =
-                (entry.flow.peer, entry.flow.peer_port) == (packet.destination, packet.dport);
-            if !same && entry.takes(packet) {
-                return Err(Collides);
+    ) -> Result<u16, Collides> {
+        let ports = std::iter::once(packet.sport).chain(packet.other_ports());
+        for port in ports {
+            let (client, server) = ((plan.client, port), (plan.server, plan.port));
+            let key = key(plan.net, client, server, (packet.protocol, REVERSE));
+            if let Some((_, entry)) = self.find(&key) {
+                if !entry.is_for(packet) && entry.takes(packet) {
+                    continue;
+                }
+                self.forget(&key);
             }
-            self.forget(&key);
+            let flow = fresh(plan, packet, length, plan.back);
+            self.opening.insert(key, Resting { flow, idle: 0 });
+            self.count(plan.backend, |load| &mut load.picked);
+            return Ok(port);
         }
-        let flow = fresh(plan, packet, length, plan.back);
-        self.opening.insert(key, Resting::new(flow));
-        self.count(plan.backend, |load| &mut load.picked);
-        Ok(())
+        Err(Collides)
+    }
+
+    /// A new flow that came from another node: the other side as well only where the client has another
+    /// port.
+    pub(crate) fn open_arrival(
+        &mut self,
+        plan: &Plan,
+        packet: &Reading,
+        length: usize,
+    ) -> Result<u16, Collides> {
+        let port = self.open_reverse(plan, packet, length)?;
+        if port != packet.sport {
+            self.add_forward(plan, packet, length, port);
+        }
+        Ok(port)
     }
 
     /// Both sides of a new flow.
@@ -356,22 +339,27 @@ impl Flows {
         plan: &Plan,
         packet: &Reading,
         length: usize,
-    ) -> Result<(), Collides> {
-        self.open_reverse(plan, packet, length)?;
+    ) -> Result<u16, Collides> {
+        let port = self.open_reverse(plan, packet, length)?;
+        self.add_forward(plan, packet, length, port);
+        Ok(port)
+    }
+
+    fn add_forward(&mut self, plan: &Plan, packet: &Reading, length: usize, port: u16) {
         let mut flow = fresh(plan, packet, length, plan.there);
         flow.peer = plan.server;
         flow.peer_port = plan.port;
         flow.client = plan.client;
+        flow.client_port = port;
         self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
-        Ok(())
+            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
     }
 
     /// The client's side of a new flow.
     pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
         let flow = fresh(plan, packet, length, plan.there);
         self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
+            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
         self.count(plan.backend, |load| &mut load.picked);
     }
 

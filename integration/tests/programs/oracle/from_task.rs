@@ -42,10 +42,7 @@ impl Oracle {
             return Err(DropReason::SpoofedSource);
         }
         let target = self.endpoint(iface.net, reading.destination);
-        let Some(target) = target else {
-            let refusal = answers::refuse(packet, &reading, DropReason::NoEndpoint)?;
-            return Ok(Fate::Sent(to_mac(refusal, iface.mac)));
-        };
+        let target = target.ok_or(DropReason::NoEndpoint)?;
         match target.kind {
             VIP => self.vip_gets(packet, reading, &iface, &target),
             GATEWAY => self.router_gets(packet, reading, &iface),
@@ -101,15 +98,10 @@ impl Oracle {
         target: &Endpoint,
     ) -> Verdict {
         let net = iface.net;
-        if target.flags & endpoint::BACKS != 0 && flows::begins(&reading) {
-            let client = (reading.source, reading.sport);
-            let server = (reading.destination, reading.dport);
-            let rest = (reading.protocol, flows::REVERSE);
-            let key = flows::key(net, client, server, rest);
-            if self.flows.make_way(&key, &reading).is_err() {
-                let refusal = answers::refuse(packet, &reading, DropReason::Collision)?;
-                return Ok(Fate::Sent(to_mac(refusal, iface.mac)));
-            }
+        if target.flags & endpoint::BACKS != 0
+            && let Some(verdict) = self.direct(packet, &reading, iface, target)
+        {
+            return verdict;
         }
         let mut sent = Sent::unchanged(packet);
         if backs(iface)

@@ -4,7 +4,7 @@ use abi::{Address, Delivery, DropReason, Iface, NetId, PublishedKey, Service};
 use integration::testrun::Packet;
 
 use super::flows::{self, Plan};
-use super::read::{ICMP, ICMP6, Reading};
+use super::read::{ICMP, ICMP6, Reading, TCP};
 use super::{Fate, Oracle, Sent, Verdict, answers, pick, to_mac};
 
 /// The inner Ethernet addresses of the mesh: which backend, which way.
@@ -35,6 +35,8 @@ impl Oracle {
             return Ok(Fate::Pass);
         };
         let known = self.flows.client(net, &reading, packet.frame.len());
+        // What came by another node until now begins anew.
+        let known = known.filter(|flow| flow.delivery.kind == flows::MESH || flow.via == 0);
         let flow = match known {
             Some(flow) => flow,
             None => {
@@ -86,7 +88,14 @@ impl Oracle {
             protocol: reading.protocol,
             reserved: 0,
         };
-        self.contents.published.get(&key).copied()
+        let own = PublishedKey {
+            address: reading.destination,
+            ..key
+        };
+        let published = &self.contents.published;
+        let is_looked_up = self.contents.settings.addressed_ports != 0;
+        let own = is_looked_up.then(|| published.get(&own)).flatten();
+        own.or_else(|| published.get(&key)).copied()
     }
 
     fn open_published(
@@ -99,25 +108,18 @@ impl Oracle {
         pick::admit(service, reading)?;
         self.ready()?;
         let net = self.contents.settings.ingress_net;
-        for attempt in 0..pick::ATTEMPTS {
-            let mut plan = self.choose(service, reading, attempt)?;
-            if self.is_avoided(&plan, attempt) {
-                continue;
-            }
-            plan.net = net;
-            plan.back = way_back(packet, task);
-            if plan.there.kind == flows::TUNNEL {
-                plan.there.kind = flows::MESH;
-                plan.via = if task.is_none() { packet.ifindex } else { 0 };
-                self.flows.open_forward(&plan, reading, packet.frame.len());
-                return Ok(plan.flow(reading));
-            }
-            plan.client = self.client_of(net, packet, reading, &plan.there)?;
-            if self.flows.open(&plan, reading, packet.frame.len()).is_ok() {
-                return Ok(plan.flow(reading));
-            }
+        let mut plan = self.choose(service, reading, 0)?;
+        plan.net = net;
+        plan.back = way_back(packet, task);
+        if plan.there.kind == flows::TUNNEL {
+            plan.there.kind = flows::MESH;
+            plan.via = if task.is_none() { packet.ifindex } else { 0 };
+            self.flows.open_forward(&plan, reading, packet.frame.len());
+            return Ok(plan.flow(reading.sport));
         }
-        Err(DropReason::Collision)
+        plan.client = self.client_of(net, packet, reading, &plan.there)?;
+        let opened = self.flows.open(&plan, reading, packet.frame.len());
+        opened.map_or(Err(DropReason::Collision), |port| Ok(plan.flow(port)))
     }
 
     /// What the backend with the address `server` in the ingress network answers; `None` when it is
@@ -197,9 +199,18 @@ impl Oracle {
         let client = (reading.source, reading.sport);
         let rest = (reading.protocol, flows::REVERSE);
         let key = flows::key(net, client, (backend.address, port), rest);
-        if self.flows.owned(&key, false, reading, length).is_some() {
+        let sent = if self.flows.owned(&key, false, reading, length).is_some() {
             self.came_from(&key, node);
+            Sent::to(packet, reading, backend.address, port)
+        } else if let Some(flow) = self.renumbered(net, reading, length, id) {
+            let client_port = flow.client_port;
+            self.came_from(&abi::FlowKey { client_port, ..key }, node);
+            Sent::forward(packet, reading, &flow)
         } else {
+            let is_last = reading.protocol == TCP && reading.kind & 0x05 != 0;
+            if is_last && reading.has_upper() {
+                return self.refuse_mesh(packet, reading, DropReason::NoFlow, (id, node));
+            }
             let plan = Plan {
                 net,
                 backend: id,
@@ -207,7 +218,12 @@ impl Oracle {
                 client: reading.source,
                 server: backend.address,
                 port,
-                there: Delivery::default(),
+                there: match self.way_to(&backend) {
+                    Ok(there) => there,
+                    Err(reason) => {
+                        return self.refuse_mesh(packet, reading, reason, (id, node));
+                    }
+                },
                 back: Delivery {
                     target: node,
                     mac: [0; 6],
@@ -215,15 +231,43 @@ impl Oracle {
                 },
                 via: node,
             };
-            if self.flows.open_reverse(&plan, reading, length).is_err() {
-                let mut refusal = answers::refuse(packet, reading, DropReason::Collision)?;
-                refusal.frame[..12].copy_from_slice(&mesh_addresses(id, true));
-                refusal.carried = Some((net, node));
-                return Ok(Fate::Sent(refusal));
+            match self.flows.open_arrival(&plan, reading, length) {
+                Ok(port) => Sent::forward(packet, reading, &plan.flow(port)),
+                Err(_) => {
+                    return self.refuse_mesh(packet, reading, DropReason::Collision, (id, node));
+                }
             }
-        }
-        let sent = Sent::to(packet, reading, backend.address, port);
+        };
         self.deliver_here(packet, sent, net, backend.address)
+    }
+
+    /// A client's flow that the backend knows from another port.
+    fn renumbered(
+        &mut self,
+        net: NetId,
+        reading: &Reading,
+        length: usize,
+        backend: u32,
+    ) -> Option<abi::Flow> {
+        let (_, entry) = self.flows.find(&flows::client_key(net, reading))?;
+        let flow = entry.flow;
+        if flow.backend != backend || flow.delivery.kind != flows::TASK {
+            return None;
+        }
+        self.flows.client(net, reading, length)
+    }
+
+    fn refuse_mesh(
+        &self,
+        packet: &Packet,
+        reading: &Reading,
+        reason: DropReason,
+        (backend, node): (u32, u32),
+    ) -> Verdict {
+        let mut refusal = answers::refuse(packet, reading, reason)?;
+        refusal.frame[..12].copy_from_slice(&mesh_addresses(backend, true));
+        refusal.carried = Some((self.contents.settings.ingress_net, node));
+        Ok(Fate::Sent(refusal))
     }
 
     pub(super) fn deliver_here(

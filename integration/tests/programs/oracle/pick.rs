@@ -7,9 +7,6 @@ use super::flows::{self, Plan};
 use super::live;
 use super::read::{Reading, TCP};
 
-/// Backends that are tried when connections would look the same.
-pub(super) const ATTEMPTS: u32 = 4;
-
 const ROUND_ROBIN: u32 = 1;
 const SOURCE: u32 = 2;
 const MAGLEV: u32 = 3;
@@ -74,11 +71,6 @@ impl Oracle {
             back: Delivery::default(),
             via: 0,
         })
-    }
-
-    /// Whether the chosen backend is the one that has not answered, and another may be tried.
-    pub(super) fn is_avoided(&self, chosen: &Plan, attempt: u32) -> bool {
-        chosen.backend == self.flows.avoid && attempt + 1 < ATTEMPTS
     }
 
     fn pick(
@@ -174,7 +166,7 @@ impl Oracle {
         turn
     }
 
-    fn way_to(&self, backend: &Backend) -> Result<Delivery, DropReason> {
+    pub(super) fn way_to(&self, backend: &Backend) -> Result<Delivery, DropReason> {
         if backend.vtep != 0 {
             return Ok(Delivery {
                 target: backend.vtep,
@@ -220,6 +212,24 @@ fn address_words(address: Address) -> Vec<u32> {
         .chunks_exact(4)
         .map(|chunk| u32::from_be_bytes(chunk.try_into().unwrap()))
         .collect()
+}
+
+impl Reading {
+    /// Ports for a client whose own is taken, in the order in which they are tried.
+    pub(super) fn other_ports(&self) -> Vec<u16> {
+        if !self.has_ports() {
+            return Vec::new();
+        }
+        let mut words = address_words(self.source);
+        words.extend(address_words(self.destination));
+        words.push(u32::from(self.sport) * 0x1_0000 + u32::from(self.dport));
+        words.push(self.protocol.into());
+        let hash = murmur3(&words);
+        (1..=8u32)
+            .map(|attempt| hash.wrapping_add(attempt * 7919) % 45_536 + 20_000)
+            .map(|port| port.try_into().unwrap())
+            .collect()
+    }
 }
 
 /// The client's address, its port above the protocol, and the service; not the port of a client that

@@ -19,7 +19,7 @@ impl Sent {
     pub(super) fn forward(packet: &Packet, reading: &Reading, flow: &Flow) -> Self {
         let mut sent = Self::to(packet, reading, flow.peer, flow.peer_port);
         let client = (flow.client, flow.client_port);
-        if flow.client != reading.source {
+        if client != (reading.source, reading.sport) {
             write(&mut sent.frame, reading, End::Source, client);
         }
         sent
@@ -33,7 +33,7 @@ impl Sent {
         let mut sent = Self::translated(packet, reading);
         let (server, client) = ((flow.peer, flow.peer_port), (flow.client, flow.client_port));
         write(&mut sent.frame, reading, End::Source, server);
-        if flow.client != reading.destination {
+        if client != (reading.destination, reading.dport) {
             write(&mut sent.frame, reading, End::Destination, client);
         }
         sent

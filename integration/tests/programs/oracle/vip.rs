@@ -74,25 +74,18 @@ impl Oracle {
     ) -> Result<abi::Flow, DropReason> {
         let service = self.service(net, reading).ok_or(DropReason::NoPort)?;
         super::pick::admit(&service, reading)?;
-        for attempt in 0..super::pick::ATTEMPTS {
-            let chosen = self.choose(&service, reading, attempt)?;
-            if self.is_avoided(&chosen, attempt) {
-                continue;
-            }
-            let plan = Plan {
-                net,
-                back: Delivery {
-                    kind: flows::ENDPOINT,
-                    ..Delivery::default()
-                },
-                client: self.client_of(net, packet, reading, &chosen.there)?,
-                ..chosen
-            };
-            if self.flows.open(&plan, reading, packet.frame.len()).is_ok() {
-                return Ok(plan.flow(reading));
-            }
-        }
-        Err(DropReason::Collision)
+        let chosen = self.choose(&service, reading, 0)?;
+        let plan = Plan {
+            net,
+            back: Delivery {
+                kind: flows::ENDPOINT,
+                ..Delivery::default()
+            },
+            client: self.client_of(net, packet, reading, &chosen.there)?,
+            ..chosen
+        };
+        let opened = self.flows.open(&plan, reading, packet.frame.len());
+        opened.map_or(Err(DropReason::Collision), |port| Ok(plan.flow(port)))
     }
 
     /// The client that the backend sees: the network's gateway when it is the backend itself.
@@ -118,12 +111,12 @@ impl Oracle {
 
 impl Plan {
     /// What the flow does to the client's packets.
-    pub(super) fn flow(&self, reading: &Reading) -> abi::Flow {
+    pub(super) fn flow(&self, client_port: u16) -> abi::Flow {
         abi::Flow {
             peer: self.server,
             peer_port: self.port,
             client: self.client,
-            client_port: reading.sport,
+            client_port,
             delivery: self.there,
             backend: self.backend,
             via: self.via,

@@ -48,6 +48,10 @@ pub(super) fn error(dice: &mut Dice, from: Address, to: Address, mut quoted: Ske
     if dice.chance(5) {
         quoted.dport ^= 1;
     }
+    // Somebody else's.
+    if dice.chance(5) {
+        quoted.destination.words[3] ^= 1u32.to_be();
+    }
     let packet = quoted.frame().split_off(14);
     let header = if from.is_v4() { 20 } else { 40 } + usize::from(quoted.options) * 4;
     let length = match dice.below(10) {

@@ -361,3 +361,56 @@ fn what_has_been_reported_before_is_not_reported_again() {
     refused_after(|it| it.endpoints[0].value.namespace = Field::Malformed, &[]);
     refused_after(|it| it.data_path_port = Field::Malformed, &[]);
 }
+
+fn list(line: usize, words: &[&str]) -> Field<Vec<Located<String>>> {
+    let words = words.iter().map(|word| at(line, (*word).to_owned()));
+    Field::Given(at(line, words.collect()))
+}
+
+#[test]
+fn places_of_published_ports_exist_and_are_somewhere() {
+    refused_after(
+        |it| {
+            let mut other = service(44, "other", "app", &[]);
+            let mut wrong = publish(45, 9000, "tcp");
+            wrong.value.mode = text(45, "nowhere");
+            wrong.value.nodes = list(45, &["n9"]);
+            wrong.value.addresses = list(45, &["192.0.2", "127.0.0.1"]);
+            let mut empty = publish(46, 9001, "tcp");
+            empty.value.nodes = list(46, &[]);
+            empty.value.addresses = list(46, &[]);
+            other.value.publish = vec![wrong, empty];
+            it.services.push(other);
+        },
+        &[
+            "45: 127.0.0.1 is no address that a client can dial",
+            "45: `192.0.2` is not an address such as 10.0.1.2 or fd00:1::2",
+            "45: `nowhere` is not a way to publish a port: use ingress or host",
+            "45: there is no node `n9`",
+            "46: `addresses` is empty: leave it out for all of them",
+            "46: `nodes` is empty: leave it out for all of them",
+        ],
+    );
+}
+
+#[test]
+fn a_port_is_published_once_at_each_place() {
+    refused_after(
+        |it| {
+            let mut other = service(44, "other", "app", &[]);
+            // The service `web` has it everywhere; an address that is named goes before.
+            let mut named = publish(45, 8080, "tcp");
+            named.value.addresses = list(45, &["192.0.2.77"]);
+            let mut again = publish(46, 8080, "tcp");
+            again.value.addresses = list(46, &["192.0.2.78", "192.0.2.77"]);
+            let mut node = publish(47, 8080, "tcp");
+            node.value.nodes = list(47, &["n1"]);
+            other.value.publish = vec![named, again, node];
+            it.services.push(other);
+        },
+        &[
+            "46: port 8080/tcp is already published by service `other` on line 45",
+            "47: port 8080/tcp is already published by service `web` on line 40",
+        ],
+    );
+}

@@ -1,0 +1,137 @@
+//! A client's packet through the mesh, at the backend's node: translated there, and the node that it
+//! came from remembered for the replies.
+
+use abi::{
+    Backend, Delivery, Direction, DropReason, FlowKey, Header, Mesh, Settings, Side, Verdict,
+    delivery, protocol, tcp,
+};
+
+use crate::{
+    answer::{self, Back},
+    balance, deliver, flows,
+    flows::{Glance, Opening, Translation},
+    maps::{ARRIVED, BACKENDS, slot},
+    rewrite,
+    skb::Skb,
+    vip,
+};
+
+/// Takes the packet to the backend that its frame names.
+#[inline(never)]
+pub(super) fn forward(
+    skb: Skb,
+    settings: &Settings,
+    mesh: &Mesh,
+    vtep: u32,
+    header: &Header,
+) -> Result<Verdict, DropReason> {
+    let net = settings.ingress_net;
+    let backend = BACKENDS
+        .get_ptr(mesh.backend)
+        .ok_or(DropReason::UnknownBackend)?;
+    // SAFETY: as in `balance::choose`.
+    let backend: &Backend = unsafe { &*backend };
+    if backend.vtep != 0 || backend.net != net {
+        return Err(DropReason::NotLocal);
+    }
+    if backend.address.is_v4() != header.destination.is_v4() {
+        return Err(DropReason::BadMesh);
+    }
+    let port = if backend.port == 0 {
+        header.destination_port
+    } else {
+        backend.port
+    };
+    let key = slot(&ARRIVED)?;
+    // Field by field, for want of room on the stack.
+    key.net = net;
+    key.client = header.source;
+    key.server = backend.address;
+    key.client_port = header.source_port;
+    key.server_port = port;
+    key.protocol = header.protocol;
+    key.side = Side::Reverse as u8;
+    key.reserved = 0;
+    let via = match flows::glance(skb, key, Direction::Forward, header) {
+        Glance::Settled(flow) => Some(flow.via),
+        Glance::Stranger | Glance::Unclear => {
+            flows::owned(skb, key, Direction::Forward, header).map(|flow| flow.via)
+        }
+    };
+    if let Some(via) = via {
+        if via != vtep {
+            flows::come_from(key, vtep);
+        }
+        rewrite::destination(skb, header, &backend.address, port)?;
+    } else {
+        let known = renumbered(skb, mesh, vtep, header, key);
+        if known.is_none()
+            && let Err(reason) = open(skb, mesh, vtep, header, backend)
+        {
+            let backend = mesh.backend;
+            return answer::refuse(skb, header, reason, Back::Mesh { vtep, backend });
+        }
+        vip::apply_forward(skb, header, flows::translation()?)?;
+    }
+    let task = deliver::endpoint(net, &backend.address).ok_or(DropReason::UnknownBackend)?;
+    if task.vtep != 0 {
+        return Err(DropReason::NotLocal);
+    }
+    deliver::to_endpoint(skb, net, &task)
+}
+
+/// Passes a packet of a flow that the backend sees from another port of the client's; `key` names the
+/// flow as if it had its own.
+#[inline(never)]
+fn renumbered(
+    skb: Skb,
+    mesh: &Mesh,
+    vtep: u32,
+    header: &Header,
+    key: &mut FlowKey,
+) -> Option<&'static Translation> {
+    // The same client by the same frontend, led elsewhere: it entered here, by an address that has
+    // moved since, or was given another backend.
+    if !flows::leads_to(key.net, header, mesh.backend) {
+        return None;
+    }
+    let flow = flows::forward(skb, key.net, header)?;
+    key.client_port = flow.client_port;
+    flows::come_from(key, vtep);
+    Some(flow)
+}
+
+#[inline(never)]
+fn open(
+    skb: Skb,
+    mesh: &Mesh,
+    vtep: u32,
+    header: &Header,
+    backend: &Backend,
+) -> Result<(), DropReason> {
+    // Its connection is over, or was never here: nothing comes after it.
+    let is_last = header.protocol == protocol::TCP && header.flags & (tcp::FIN | tcp::RST) != 0;
+    if is_last && header.has_transport() {
+        return Err(DropReason::NoFlow);
+    }
+    let opening = Opening::room()?;
+    opening.net = backend.net;
+    opening.client = header.source;
+    opening.backend = mesh.backend;
+    opening.address = backend.address;
+    opening.port = if backend.port == 0 {
+        header.destination_port
+    } else {
+        backend.port
+    };
+    opening.service = 0;
+    balance::reach(backend, &mut opening.forward)?;
+    opening.reply = Delivery {
+        target: vtep,
+        mac: [0; 6],
+        kind: delivery::MESH,
+    };
+    opening.via = vtep;
+    flows::open_arrival(skb, header, opening)?;
+    opening.settle()
+}
