@@ -84,6 +84,11 @@ pub(crate) static NETNS: HashMap<u64, Netns, 16_384, GROWS> = HashMap::new();
 #[btf_map]
 pub(crate) static CONNECTED: SkStorage<Lead> = SkStorage::new();
 
+/// The cookies of connected datagram sockets that are led, and their backends: of sockets other than
+/// TCP's, sock_diag(7) does not show what belongs to them.
+#[btf_map]
+pub(crate) static DATAGRAMS: HashMap<u64, u32, 65_536, GROWS> = HashMap::new();
+
 #[btf_map]
 pub(crate) static UNCONNECTED: SkStorage<Leads> = SkStorage::new();
 

@@ -246,6 +246,7 @@ impl Dataplane {
         }
         self.isolate(&changes, &observed);
         let (mut outcome, index) = self.execute(&changes, index).await;
+        self.end_sockets(&changes, &facts.cookies);
         if outcome.problems.is_empty() {
             outcome.problems.extend(self.settle().err());
         }

@@ -141,6 +141,7 @@ impl Dataplane {
         self.isolate(&changes, &observed);
         let index = std::mem::take(&mut known.index);
         let (outcome, index) = self.execute(&changes, index).await;
+        self.end_sockets(&changes, &known.facts.cookies);
         known.index = index;
         known.places = std::mem::take(&mut observed.places);
         let Outcome { done, problems, .. } = outcome;

@@ -11,6 +11,7 @@ mod cleanup;
 mod desired;
 mod doctor;
 mod edit;
+mod ended;
 mod handle;
 mod kernel;
 mod known;

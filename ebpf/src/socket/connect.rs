@@ -1,9 +1,12 @@
 //! A process connects a socket.
 
-use abi::{DropReason, Lead, Netns, protocol};
+use abi::{DropReason, Header, Lead, Netns, protocol};
 
 use super::{ALLOW, Dial, frontend, lead};
-use crate::{flows::Opening, maps::CONNECTED};
+use crate::{
+    flows::Opening,
+    maps::{CONNECTED, DATAGRAMS},
+};
 
 /// Decides about one connect(2).
 #[inline(always)]
@@ -28,6 +31,7 @@ fn connect(dial: Dial, netns: &'static Netns) -> Result<(), DropReason> {
         // A datagram socket may be connected again and again.
         if let Some(old) = existing(dial) {
             lead::end(old);
+            note(dial, &header, 0);
         }
         return Ok(());
     };
@@ -35,8 +39,23 @@ fn connect(dial: Dial, netns: &'static Netns) -> Result<(), DropReason> {
     lead::choose(&frontend, &header, &mut opening)?;
     if let Some(new) = room(dial) {
         lead::begin(new, dial, &frontend, (&header, &opening));
+        note(dial, &header, opening.backend);
     }
     Ok(())
+}
+
+/// Lets user space find the socket when its backend goes; without room there, it is not found.
+#[inline(always)]
+fn note(dial: Dial, header: &Header, backend: u32) {
+    if header.protocol != protocol::UDP {
+        return;
+    }
+    let cookie = dial.cookie();
+    let _ = if backend == 0 {
+        DATAGRAMS.remove(cookie)
+    } else {
+        DATAGRAMS.insert(cookie, backend, 0)
+    };
 }
 
 /// Where the socket was led by an earlier connect(2).

@@ -3,7 +3,7 @@
 use abi::{Address, Family, Fragment, Header, protocol, tcp};
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_sock_addr},
-    helpers::generated::{bpf_get_netns_cookie, bpf_get_prandom_u32},
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie},
     programs::SockAddrContext,
 };
 
@@ -52,6 +52,13 @@ impl Dial {
     pub(super) fn netns_cookie(self) -> u64 {
         // SAFETY: `raw` is the context that the kernel called the program with.
         unsafe { bpf_get_netns_cookie(self.raw.cast()) }
+    }
+
+    /// Number of the socket, of which no two are alike.
+    #[inline(always)]
+    pub(super) fn cookie(self) -> u64 {
+        // SAFETY: `raw` is the context that the kernel called the program with.
+        unsafe { bpf_get_socket_cookie(self.raw.cast()) }
     }
 
     /// Whether the socket's protocol is one that is balanced.

@@ -1,10 +1,14 @@
 //! A process is done with a socket.
 
 use abi::{Lead, Leads};
-use aya_ebpf::{bindings::bpf_sock, helpers::generated::bpf_sk_storage_get, programs::SockContext};
+use aya_ebpf::{
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get},
+    programs::SockContext,
+};
 
 use super::{ALLOW, lead};
-use crate::maps::{CONNECTED, UNCONNECTED};
+use crate::maps::{CONNECTED, DATAGRAMS, UNCONNECTED};
 
 /// Counts the end of everything that the socket was led to, whichever namespace it is in.
 #[inline(always)]
@@ -13,6 +17,9 @@ pub(crate) fn run(context: &SockContext) -> i32 {
     // SAFETY: the map is one of values of this type.
     if let Some(lead) = unsafe { storage::<Lead>(connected, context.sock) } {
         lead::end(lead);
+        // SAFETY: the context is that of this run.
+        let cookie = unsafe { bpf_get_socket_cookie(context.sock.cast()) };
+        let _ = DATAGRAMS.remove(cookie);
     }
     let unconnected = (&raw const UNCONNECTED).cast_mut().cast();
     // SAFETY: as above.

@@ -23,4 +23,4 @@ pub(crate) use layout::others as other_layouts;
 pub(crate) use loads::Drift;
 pub(crate) use object::{LoadError, Loading, Maps, Programs, Samples, load};
 pub(crate) use pins::{PinError, Pins};
-pub(crate) use table::TableError;
+pub(crate) use table::{TableError, read as read_plain};

@@ -22,12 +22,13 @@ use crate::world::{Program, SocketHook};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
 
 /// The maps that outlive this process, by their names in the object.
-const PINNED: [&str; 23] = [
+const PINNED: [&str; 24] = [
     "ADDRESSES",
     "AFFINITIES",
     "BACKENDS",
     "CONNECTED",
     "CURSORS",
+    "DATAGRAMS",
     "DROPS",
     "EMBRYOS",
     "ENDPOINTS",
@@ -105,6 +106,10 @@ pub(crate) struct Programs {
 pub(crate) struct Maps {
     pub(crate) settings: Table<u32, abi::Settings>,
     pub(crate) ifaces: Table<u32, abi::Iface>,
+    /// Where connected sockets were led; of socket-local storage, which has no keys.
+    pub(crate) connected: OwnedFd,
+    /// Cookies of connected datagram sockets to their backends.
+    pub(crate) datagrams: Table<u64, u32>,
     /// Cookie to namespace.
     pub(crate) netns: Table<u64, abi::Netns>,
     pub(crate) networks: Table<abi::NetId, abi::Network>,
@@ -343,6 +348,8 @@ impl Maps {
         Ok(Self {
             settings: table(pins, "SETTINGS")?,
             ifaces: table(pins, "IFACES")?,
+            connected: open(pins, "CONNECTED")?,
+            datagrams: table(pins, "DATAGRAMS")?,
             netns: table(pins, "NETNS")?,
             networks: table(pins, "NETWORKS")?,
             endpoints: table(pins, "ENDPOINTS")?,

@@ -302,7 +302,7 @@ fn slice_mut<T: Pod>(values: &mut [T]) -> &mut [u8] {
 }
 
 /// Copies a value out of bytes of exactly its length.
-pub(super) fn read<T: Plain>(source: &[u8]) -> Option<T> {
+pub(crate) fn read<T: Plain>(source: &[u8]) -> Option<T> {
     let mut value = T::default();
     let target = bytes_mut(&mut value);
     if target.len() != source.len() {
