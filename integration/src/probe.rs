@@ -89,6 +89,34 @@ pub fn ask(transport: Transport, target: SocketAddr) -> Outcome {
     }
 }
 
+/// A connection on which questions are asked again and again.
+#[derive(Debug)]
+pub struct Kept(BufReader<TcpStream>);
+
+impl Kept {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody takes the connection.
+    pub fn connect(target: SocketAddr) -> io::Result<Self> {
+        Ok(Self(BufReader::new(connect(target)?)))
+    }
+
+    /// Asks who is there.
+    ///
+    /// # Errors
+    /// When the connection has ended, or nobody answers.
+    pub fn ask(&mut self) -> io::Result<Answer> {
+        http::write_get(self.0.get_mut(), "/", "")?;
+        parse(&http::read_response(&mut self.0)?.body)
+    }
+
+    /// Waits for what was not asked for; the kind of error that ends the waiting, if any.
+    pub fn wait(&mut self) -> Option<io::ErrorKind> {
+        self.0.read(&mut [0; 64]).err().map(|error| error.kind())
+    }
+}
+
 /// Fetches `length` bytes by HTTP and checks every one of them.
 ///
 /// # Errors

@@ -1,15 +1,16 @@
 //! Sockets that were led to a backend which goes: their processes hear of it, and dial anew.
 
-use std::io::{BufReader, ErrorKind, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::lab::demo::{self, PROBE};
 use integration::lab::topology::Topology;
 use integration::lab::{Family, Lab, Spec};
+use integration::probe::Kept;
 use integration::serve::Answer;
-use integration::{can_make_labs, http, netns};
+use integration::{can_make_labs, netns};
 
 /// The port of the service `echo`.
 const ECHO: u16 = 7;
@@ -41,23 +42,6 @@ fn datagrams(target: SocketAddr) -> Result<(UdpSocket, String)> {
     Ok((socket, answer.task))
 }
 
-/// A kept connection, and the task at its other end.
-fn stream(target: SocketAddr) -> Result<(BufReader<TcpStream>, String)> {
-    let stream = TcpStream::connect(target)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut stream = BufReader::new(stream);
-    let task = again(&mut stream)?;
-    Ok((stream, task))
-}
-
-/// Asks once more on a kept connection.
-fn again(stream: &mut BufReader<TcpStream>) -> Result<String> {
-    http::write_get(stream.get_mut(), "/", "")?;
-    let response = http::read_response(stream)?;
-    let answer: Answer = std::str::from_utf8(&response.body)?.parse()?;
-    Ok(answer.task)
-}
-
 fn without_backend(topology: &Topology, name: &str, task: &str) -> Topology {
     let mut topology = topology.clone();
     for service in topology.service.iter_mut().filter(|it| it.name == name) {
@@ -86,7 +70,8 @@ fn datagram_sockets_of_a_removed_backend_end_and_streams_go_on() -> Result<()> {
         let echo = vip(&topology, "echo", family, ECHO)?;
         let web = vip(&topology, "web", family, 80)?;
         let (socket, task) = ask(&lab, || datagrams(echo))?;
-        let (mut kept, server) = ask(&lab, || stream(web))?;
+        let mut kept = ask(&lab, || Ok(Kept::connect(web)?))?;
+        let server = ask(&lab, || Ok(kept.ask()?.task))?;
         let fewer = without_backend(&without_backend(&topology, "echo", &task), "web", &server);
         lab.apply_topology(&fewer)?;
         ask(&lab, || {
@@ -95,7 +80,7 @@ fn datagram_sockets_of_a_removed_backend_end_and_streams_go_on() -> Result<()> {
             socket.connect(echo)?;
             let (_, other) = datagrams(echo)?;
             ensure!(other != task, "{task} still takes datagrams");
-            let still = again(&mut kept)?;
+            let still = kept.ask()?.task;
             ensure!(still == server, "{still} instead of {server}");
             Ok(())
         })?;
@@ -113,12 +98,13 @@ fn streams_to_a_task_that_is_gone_end_at_once() -> Result<()> {
     let topology = demo::topology(&lab);
     for family in Family::BOTH {
         let web = vip(&topology, "web", family, 80)?;
-        let (mut kept, server) = ask(&lab, || stream(web))?;
+        let mut kept = ask(&lab, || Ok(Kept::connect(web)?))?;
+        let server = ask(&lab, || Ok(kept.ask()?.task))?;
         lab.apply_topology(&without_task(&topology, &server))?;
         ask(&lab, || {
-            let error = kept.read(&mut [0; 64]).err().map(|error| error.kind());
+            let error = kept.wait();
             ensure!(error == Some(ErrorKind::ConnectionAborted), "{error:?}");
-            let (_, other) = stream(web)?;
+            let other = Kept::connect(web)?.ask()?.task;
             ensure!(other != server, "{server} still takes connections");
             Ok(())
         })?;
