@@ -5,6 +5,7 @@ mod echo;
 mod limit;
 mod neighbour;
 mod reset;
+mod straight;
 mod too_big;
 mod unreachable;
 
@@ -16,6 +17,7 @@ use abi::{
 pub(crate) use arp::answer as arp;
 pub(crate) use echo::answer as echo;
 pub(crate) use neighbour::answer as neighbour;
+pub(crate) use straight::answer as straight;
 
 use crate::{
     carrier, deliver, drops,

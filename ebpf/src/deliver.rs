@@ -2,7 +2,7 @@
 
 use abi::{
     Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Flow, Mesh, MeshDirection, NetId,
-    Settings, Verdict, delivery,
+    Seen, Settings, Verdict, delivery,
 };
 
 use crate::{
@@ -59,6 +59,7 @@ pub(crate) fn to(
     flow: &Translation,
     direction: MeshDirection,
 ) -> Result<Verdict, DropReason> {
+    let direction = marked(direction, flow.seen);
     carry(skb, net, flow.delivery, flow.backend, direction)
 }
 
@@ -70,7 +71,18 @@ pub(crate) fn by(
     flow: &Flow,
     direction: MeshDirection,
 ) -> Result<Verdict, DropReason> {
+    let direction = marked(direction, flow.seen);
     carry(skb, net, flow.delivery, flow.backend, direction)
+}
+
+/// What a frame of the mesh says of its way, given what its flow has seen.
+#[inline(always)]
+fn marked(direction: MeshDirection, seen: u32) -> MeshDirection {
+    if seen & Seen::ONE_WAY != 0 {
+        MeshDirection::ForwardDirect
+    } else {
+        direction
+    }
 }
 
 #[inline(always)]
@@ -97,7 +109,7 @@ fn carry(
             skb.store(0, &mesh.to_addresses())?;
             carrier::send(skb, settings()?, net, target)
         }
-        delivery::UPLINK => Ok(Verdict::neighbour(target)),
+        delivery::UPLINK | delivery::DIRECT => Ok(Verdict::neighbour(target)),
         _ => Err(DropReason::NoEndpoint),
     }
 }

@@ -99,6 +99,7 @@ fn open(skb: Skb, iface: &Iface, target: &Endpoint, header: &Header) -> Result<(
         ..Delivery::default()
     };
     opening.via = 0;
+    opening.seen = 0;
     flows::open_pair(skb, header, opening)?;
     opening.settle()
 }

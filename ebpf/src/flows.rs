@@ -43,6 +43,8 @@ pub(crate) struct Translation {
     pub backend: u32,
     /// The node that the flow came from; see [`Flow::via`].
     pub via: u32,
+    /// Bits of [`Seen`].
+    pub seen: u32,
 }
 
 /// Passes one of the client's packets; `None` when it has no live flow.
@@ -129,11 +131,12 @@ pub(crate) fn yield_to(key: &FlowKey, header: &Header) -> Result<(), DropReason>
     Err(DropReason::Collision)
 }
 
-/// Makes `vtep` the node that the flow of `key` comes from: another ingress node has taken over.
+/// Makes `vtep` the node that the flow of `key` comes from, and `back` the way of its replies: another
+/// ingress node has taken over, or the way has changed.
 #[inline(never)]
-pub(crate) fn come_from(key: &FlowKey, vtep: u32) {
+pub(crate) fn come_from(key: &FlowKey, vtep: u32, back: &Delivery) {
     if let Some(entry) = find(key) {
-        entry.come_from(vtep);
+        entry.come_from(vtep, back);
     }
 }
 

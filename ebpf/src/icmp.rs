@@ -12,14 +12,14 @@ use abi::{
 };
 
 use crate::{
-    deliver,
+    answer, deliver,
     flows::{self, Translation},
     maps::{BACKENDS, QUOTE, QUOTED, slot},
     mesh::{self, Client},
     skb::{Deep, Skb},
 };
 
-pub(crate) use translate::apply_reply;
+pub(crate) use translate::{apply_reply, readdress};
 
 /// A task's error about an answer of a VIP: on to the backend.
 #[inline(never)]
@@ -60,6 +60,9 @@ pub(crate) fn enter(
     client: Client<'_>,
 ) -> Result<Verdict, DropReason> {
     let Some(quote) = quote(skb, header) else {
+        if header.is_echo_request() && matches!(client, Client::Uplink) {
+            return answer::straight(skb, header);
+        }
         return Ok(Verdict::PASS);
     };
     if matches!(client, Client::Task(_)) && quote.destination != header.source {

@@ -27,6 +27,7 @@ mod maps;
 mod mesh;
 mod node;
 mod rewrite;
+mod route;
 mod size;
 mod skb;
 mod socket;

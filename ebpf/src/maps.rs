@@ -18,6 +18,7 @@ use aya_ebpf::{
 use crate::{
     carrier::Room,
     flows::{Opening, Translation},
+    route::Question,
 };
 
 const GROWS: usize = BPF_F_NO_PREALLOC as usize;
@@ -145,6 +146,9 @@ pub(crate) static QUOTED: PerCpuArray<FlowKey, 1> = PerCpuArray::new();
 /// Where the options of a SYN are being read.
 #[btf_map]
 pub(crate) static OPTION: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static ROUTE: PerCpuArray<Question, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static OUTER: PerCpuArray<Room, 1> = PerCpuArray::new();

@@ -7,7 +7,8 @@ mod arrive;
 
 use abi::{
     Address, Delivery, Direction, DropReason, EndpointKind, FlowKey, Fragment, Header, Iface, Mesh,
-    MeshDirection, NetId, PublishedKey, Service, Settings, Side, Verdict, delivery, protocol,
+    MeshDirection, NetId, PublishedKey, Seen, Service, Settings, Side, Verdict, delivery, protocol,
+    service_flag,
 };
 
 use crate::{
@@ -156,6 +157,9 @@ pub(crate) fn reply(
             return answer::too_big(skb, header, &source, back);
         }
         size::clamp(skb, header)?;
+    } else if translation.delivery.kind == delivery::DIRECT {
+        // What the client sends comes through the mesh all the same.
+        size::clamp(skb, header)?;
     }
     vip::apply_reply(skb, header, translation)?;
     deliver::to(skb, net, translation, MeshDirection::Reply)
@@ -183,7 +187,9 @@ pub(crate) fn arrive(
     }
     fragments::resolve(settings.ingress_net, header)?;
     match mesh.direction {
-        MeshDirection::Forward => arrive::forward(skb, settings, &mesh, vtep, header),
+        MeshDirection::Forward | MeshDirection::ForwardDirect => {
+            arrive::forward(skb, settings, &mesh, vtep, header)
+        }
         MeshDirection::Reply => arrive_reply(skb, settings, vtep, header),
     }
 }
@@ -276,14 +282,18 @@ fn open(
     opening.net = net;
     opening.reply = reply_delivery(skb, client);
     opening.via = 0;
+    opening.seen = 0;
     balance::choose(service, header, 0, opening)?;
     opening.client = header.source;
     if opening.forward.kind == delivery::TUNNEL {
         opening.forward.kind = delivery::MESH;
-        opening.via = match client {
-            Client::Uplink => skb.ifindex(),
-            Client::Task(_) => 0,
-        };
+        if matches!(client, Client::Uplink) {
+            opening.via = skb.ifindex();
+            // Nobody but this node reaches its tasks.
+            if service.flags & service_flag::DSR != 0 {
+                opening.seen = Seen::ONE_WAY;
+            }
+        }
         opening.client_port = header.source_port;
         flows::open_forward(skb, header, opening)?;
         return opening.settle();

@@ -144,6 +144,7 @@ fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<(), DropReason> {
         ..Delivery::default()
     };
     opening.via = 0;
+    opening.seen = 0;
     balance::choose(service, header, 0, opening)?;
     opening.client = header.source;
     if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {

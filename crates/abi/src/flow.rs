@@ -115,8 +115,8 @@ pub struct TransferCount {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// An interface for [`delivery::TASK`] and [`delivery::UPLINK`], a key of `vteps` for
-    /// [`delivery::TUNNEL`] and [`delivery::MESH`].
+    /// An interface for [`delivery::TASK`], [`delivery::UPLINK`] and [`delivery::DIRECT`], a key of
+    /// `vteps` for [`delivery::TUNNEL`] and [`delivery::MESH`].
     pub target: u32,
     /// The Ethernet address of the task's end, for [`delivery::TASK`].
     pub mac: Mac,
@@ -138,6 +138,9 @@ pub mod delivery {
     pub const MESH: u16 = 3;
     /// Out of the interface that the client's packets came in by.
     pub const UPLINK: u16 = 4;
+    /// Out of the interface by which this node, where the backend is, reaches the client: not through
+    /// the node that the flow came from.
+    pub const DIRECT: u16 = 5;
 }
 
 /// Which way a packet goes.
@@ -181,6 +184,8 @@ impl Seen {
     pub const RESET: u32 = 1 << 3;
     /// The end of the flow is in the counts of `loads`.
     pub const COUNTED: u32 = 1 << 4;
+    /// Replies go past this node: of such a flow, which entered here, it sees the client's side only.
+    pub const ONE_WAY: u32 = 1 << 5;
 
     /// The bits that a packet adds.
     #[inline(always)]
@@ -202,6 +207,19 @@ impl Seen {
             }
         }
         bits
+    }
+
+    /// The bits that a client's packet adds to a flow whose replies go past this node: who
+    /// acknowledges has been answered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_one_way(protocol: u8, tcp_flags: u8) -> u32 {
+        let is_answer = tcp_flags & (tcp::SYN | tcp::ACK) == tcp::ACK;
+        if protocol == protocol::TCP && is_answer {
+            Self::REPLIED
+        } else {
+            0
+        }
     }
 
     /// The state that these bits amount to.
@@ -299,7 +317,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flow_lives_exactly_its_timeout(bits in 0u32..32, proto in any::<u8>(), last in 0u64..1 << 60) {
+        fn a_flow_lives_exactly_its_timeout(bits in 0u32..64, proto in any::<u8>(), last in 0u64..1 << 60) {
             let seen = Seen(bits);
             let end = last + seen.timeout_ns(proto);
             prop_assert!(!seen.is_expired(proto, last, end));

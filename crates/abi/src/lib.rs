@@ -48,7 +48,7 @@ pub use header::{
 };
 pub use load::{Correction, Load};
 pub use mac::{Mac, ROUTER_MAC};
-pub use mesh::{Mesh, MeshDirection};
+pub use mesh::{Mesh, MeshDirection, STRAIGHT};
 pub use node::{ErrorCredit, LAYOUT, MARK_UNSOLICITED, NetId, Settings};
 pub use pick::{client_hash, connection_hash, pick_index};
 pub use quote::Quote;

@@ -11,6 +11,10 @@
 //! Numbers are big-endian. Both addresses are locally administered unicast ones, so that any VXLAN
 //! device parses the frame.
 
+/// How the payload of an echo request begins by which one node asks another for a reply whose source is
+/// not its own address but that of the node that asks: what replies straight to a client look like.
+pub const STRAIGHT: [u8; 8] = *b"netd-dsr";
+
 /// The metadata of one frame of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mesh {
@@ -27,6 +31,8 @@ pub struct Mesh {
 pub enum MeshDirection {
     /// From the ingress node to the backend's node, addressed to the frontend.
     Forward,
+    /// The same, of a flow whose replies the backend's node sends to the client itself.
+    ForwardDirect,
     /// From the backend's node to the ingress node, addressed to the client.
     Reply,
 }
@@ -45,6 +51,7 @@ impl Mesh {
         let direction = match self.direction {
             MeshDirection::Forward => 0,
             MeshDirection::Reply => 1,
+            MeshDirection::ForwardDirect => 2,
         };
         [
             DESTINATION,
@@ -74,6 +81,7 @@ impl Mesh {
         let direction = match s1 {
             0 => MeshDirection::Forward,
             1 => MeshDirection::Reply,
+            2 => MeshDirection::ForwardDirect,
             _ => return None,
         };
         Some(Self {
@@ -90,7 +98,11 @@ mod tests {
 
     #[test]
     fn frame_survives_the_round_trip() {
-        for direction in [MeshDirection::Forward, MeshDirection::Reply] {
+        for direction in [
+            MeshDirection::Forward,
+            MeshDirection::Reply,
+            MeshDirection::ForwardDirect,
+        ] {
             let mesh = Mesh {
                 backend: 0xdead_beef,
                 second: 7,
@@ -115,7 +127,7 @@ mod tests {
             direction: MeshDirection::Reply,
         }
         .to_addresses();
-        bytes[7] = 2;
+        bytes[7] = 3;
         assert_eq!(Mesh::from_addresses(&bytes), None);
     }
 }

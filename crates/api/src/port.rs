@@ -34,11 +34,19 @@ pub struct Port {
     /// The only addresses on which they answer; empty for all of their own.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
+    /// Which way replies take to clients outside: `via` the node that was dialled, or `dsr`, straight
+    /// from the backend's node.
+    #[serde(default = "via")]
+    pub r#return: String,
     /// How many endpoints stand behind it.
     pub backends: u64,
     /// Flows by it that this node knows, as the way in or as the backend's node, and that have not
     /// ended; `null` while the kernel cannot be asked.
     pub active: Option<u64>,
+}
+
+fn via() -> String {
+    "via".to_owned()
 }
 
 /// Which nodes answer on a published port.

@@ -157,6 +157,8 @@ pub struct Service {
     /// How long a client stays with its backend after its last new flow, in seconds; 0 for no
     /// affinity.
     pub affinity_seconds: u32,
+    /// Whether replies to clients outside go straight from the backend's node, where nodes can send so.
+    pub returns_direct: bool,
     /// The backends, keys of [`Desired::backends`]. IPv4 and IPv6 frontends name different ones.
     pub backends: Vec<u32>,
 }

@@ -55,6 +55,9 @@ pub struct Subject {
     pub(crate) uplinks: BTreeMap<String, u32>,
     /// Underlay addresses of the other nodes.
     pub(crate) peers: BTreeSet<IpAddr>,
+    /// Whether ports are published, and replies of one are to go straight to clients.
+    pub(crate) publishes: bool,
+    pub(crate) returns_direct: bool,
     pub(crate) claims: Claims,
     /// How the node's ends of gateway attachments begin; empty when there are none.
     pub(crate) gateways: String,
@@ -66,7 +69,7 @@ pub struct Subject {
 type Check = fn(&Subject) -> Vec<Finding>;
 
 /// Every check, in the order in which its findings are shown.
-const CHECKS: [Check; 12] = [
+const CHECKS: [Check; 13] = [
     host::kernel,
     host::mounts,
     host::jit,
@@ -77,6 +80,7 @@ const CHECKS: [Check; 12] = [
     network::mtu,
     network::offloads,
     network::reach,
+    network::direct_return,
     firewall::foreign,
     firewall::ports,
 ];
@@ -117,6 +121,8 @@ impl Subject {
                 .map(|(name, uplink)| (name.to_string(), uplink.mtu))
                 .collect(),
             peers: desired.vteps.clone(),
+            publishes: !desired.published.is_empty(),
+            returns_direct: desired.published.values().any(|it| it.returns_direct),
             claims: Claims::of(desired),
             gateways,
             ..Self::default()

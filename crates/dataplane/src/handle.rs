@@ -1,6 +1,7 @@
 //! The data plane of one node, as the daemon drives it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +19,7 @@ use crate::kernel::netns::Netns;
 use crate::kernel::probe;
 use crate::known::Known;
 use crate::lock::{self, Lock};
+use crate::lower::direct::Proof;
 use crate::lower::{self, Facts};
 use crate::names::Names;
 use crate::observe::{self, Node, Nodes, Sources};
@@ -31,6 +33,8 @@ use crate::tables::{FrontendKey, Place};
 use crate::watch::Events;
 use crate::ways::Ways;
 use crate::world::{LinkName, World};
+
+mod direct;
 
 /// How long the places of old picks are left alone. A program that has read a frontend's value reads
 /// its picks within microseconds; this is that, with room for a stalled virtual machine.
@@ -123,6 +127,8 @@ pub struct Dataplane {
     pub(crate) last_samples: BTreeMap<abi::DropReason, (abi::DropSample, SystemTime)>,
     record: Record,
     ways: Ways,
+    /// What nodes have shown that are to answer clients themselves.
+    direct: BTreeMap<IpAddr, Proof>,
     settled: bool,
     _locks: [Lock; 2],
     previous: Previous,
@@ -196,6 +202,7 @@ impl Dataplane {
             last_samples: BTreeMap::new(),
             record,
             ways: Ways::open().map_err(refused)?,
+            direct: BTreeMap::new(),
             settled: false,
             _locks: locks,
             previous: Previous::default(),
@@ -328,6 +335,7 @@ impl Dataplane {
             vtep_capacity: self.maps.vteps.capacity(),
             next_hops: next_hops.await.map_err(problem)?,
             native: self.programs.native().clone(),
+            direct: self.ask_nodes(desired).await,
         };
         let facts = node
             .facts(&self.names, &self.record, nodes)

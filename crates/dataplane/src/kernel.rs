@@ -12,6 +12,7 @@ pub(crate) mod netns;
 pub(crate) mod nft;
 pub(crate) mod probe;
 pub(crate) mod sockets;
+pub(crate) mod straight;
 pub(crate) mod sysctl;
 #[cfg(test)]
 pub(crate) mod testing;

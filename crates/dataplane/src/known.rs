@@ -81,7 +81,9 @@ impl Known {
     /// What leads from here to `desired`, when it is small and concerns the tables only.
     pub(crate) fn edit(&self, desired: &Desired) -> Option<Edit> {
         let edit = Edit::between(&self.desired, desired)?;
-        (!edit.is_empty() && edit.len() <= LARGEST_EDIT).then_some(edit)
+        // Nodes that are to answer clients themselves are asked first.
+        let asks = edit.published.values().any(|it| it.returns_direct);
+        (!edit.is_empty() && edit.len() <= LARGEST_EDIT && !asks).then_some(edit)
     }
 
     /// What the tables hold of what the edit concerns, and what they are to hold.

@@ -1,6 +1,7 @@
 //! From what is desired to what the kernel has to hold: pure.
 
 pub(crate) mod carrier;
+pub(crate) mod direct;
 mod node;
 mod pairs;
 mod sockets;
@@ -14,6 +15,7 @@ use abi::{Address, MARK_UNSOLICITED};
 
 use crate::desired::Desired;
 use crate::lower::carrier::{Medium, NextHop};
+use crate::lower::direct::Proof;
 use crate::names::Names;
 use crate::problem::{Problem, ProblemCode};
 use crate::tables::LinkRef;
@@ -39,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
     /// Whether this host lets the programs wrap packets themselves, or why not.
     pub(crate) native: Result<(), String>,
+    /// What asking other nodes has shown, those whose replies are to go straight to clients.
+    pub(crate) direct: BTreeMap<IpAddr, Proof>,
     /// `net.ipv4.ip_local_reserved_ports` as it was before us.
     pub(crate) reserved_ports: String,
     /// Whether the node forwarded IPv6 before us; `None` when it has no IPv6.

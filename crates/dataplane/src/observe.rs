@@ -10,6 +10,7 @@ use crate::kernel::netns::{Netns, NetnsError};
 use crate::kernel::nft::{self, NftError};
 use crate::kernel::sysctl::{self, SysctlError};
 use crate::lower::carrier::{Medium, NextHop};
+use crate::lower::direct::Proof;
 use crate::lower::{FORWARDING_V6, Facts, RESERVED_PORTS, Uplink};
 use crate::names::{self, LinkRole, Names};
 use crate::plan::Observed;
@@ -41,6 +42,7 @@ pub(crate) struct Nodes {
     pub(crate) vtep_capacity: u32,
     pub(crate) next_hops: BTreeMap<IpAddr, NextHop>,
     pub(crate) native: Result<(), String>,
+    pub(crate) direct: BTreeMap<IpAddr, Proof>,
 }
 
 /// The node's own side: its interfaces and what is on them.
@@ -92,6 +94,7 @@ impl Node {
             vtep_capacity: nodes.vtep_capacity,
             next_hops: nodes.next_hops,
             native: nodes.native,
+            direct: nodes.direct,
             reserved_ports: before(RESERVED_PORTS)?.unwrap_or_default(),
             forwarded_v6: before(FORWARDING_V6)?.map(|value| value != "0"),
         })

@@ -35,6 +35,8 @@ pub enum ProblemCode {
     /// The socket hooks cannot be attached: VIPs are translated per packet, published ports do not
     /// answer on loopback.
     SocketHooks,
+    /// The underlay keeps a node from answering clients itself: replies return by this node.
+    DirectReturn,
     /// The desired state contradicts itself or asks for more than the tables hold.
     Desired,
     /// The kernel refused a change, or to be observed.
@@ -94,6 +96,7 @@ impl ProblemCode {
             Self::Underlay => "underlay",
             Self::Namespace => "namespace",
             Self::SocketHooks => "socket-hooks",
+            Self::DirectReturn => "direct-return",
             Self::Desired => "desired",
             Self::Refused => "refused",
             Self::Layout => "layout",

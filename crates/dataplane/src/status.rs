@@ -10,7 +10,7 @@ use crate::desired::Desired;
 use crate::doctor::Subject;
 use crate::handle::Dataplane;
 use crate::kernel::{bpf, probe};
-use crate::lower::{self, Facts, Underlay, carrier};
+use crate::lower::{self, Facts, Underlay, carrier, direct};
 use crate::ports;
 use crate::problem::Problem;
 use crate::watch::link_name;
@@ -99,6 +99,7 @@ impl Dataplane {
                 .chain(lower::without_attachment(desired))
                 .chain(probe::obstacles())
                 .chain(ports::taken(desired))
+                .chain(direct::hindrances(desired, facts))
                 .collect(),
             ..Status::default()
         };

@@ -29,7 +29,7 @@ pub use port::{BadPort, Port, Protocol, UnknownProtocol};
 pub use problem::{Problem, ProblemKind};
 pub use topology::{
     Backend, BackendKind, Endpoint, Frontend, FrontendKind, Ingress, Network, Node, PortMapping,
-    PublishMode, Published, Scope, Service, Task, TaskId, Topology,
+    PublishMode, Published, Returns, Scope, Service, Task, TaskId, Topology,
 };
 pub use validate::{NAMESPACES, validate};
 pub use vni::{BadVni, Vni};

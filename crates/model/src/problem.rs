@@ -219,6 +219,9 @@ pub enum ProblemKind {
     /// A string that names no way to publish.
     #[error("`{text}` is not a way to publish a port: use ingress or host")]
     UnknownMode { text: String },
+    /// A string that names no way of replies.
+    #[error("`{text}` is not a way for replies: use via or dsr")]
+    UnknownReturn { text: String },
     /// A list that would leave a published port nowhere.
     #[error("`{key}` is empty: leave it out for all of them")]
     NowherePublished { key: &'static str },

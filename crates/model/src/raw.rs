@@ -163,6 +163,8 @@ pub struct Publish {
     pub nodes: Field<Vec<Located<String>>>,
     /// The addresses on which they answer.
     pub addresses: Field<Vec<Located<String>>>,
+    /// Which way replies take: `via` or `dsr`.
+    pub returns: Field<String>,
 }
 
 /// A backend.

@@ -163,6 +163,29 @@ pub struct Scope {
     pub nodes: BTreeSet<NodeName>,
     /// The addresses; empty for all of a node's own.
     pub addresses: BTreeSet<IpAddr>,
+    /// Which way replies take.
+    pub returns: Returns,
+}
+
+/// Which way replies of a published port take to a client outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Returns {
+    /// Through the node that the client dialled.
+    #[default]
+    Via,
+    /// From the backend's node, with the dialled address as their source.
+    Direct,
+}
+
+impl Returns {
+    /// Its name in the topology file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Via => "via",
+            Self::Direct => "dsr",
+        }
+    }
 }
 
 /// Whose backends answer on a published port.

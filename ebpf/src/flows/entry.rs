@@ -1,6 +1,8 @@
 //! One entry of the flow table: what a packet does to it.
 
-use abi::{Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery};
+use abi::{
+    Delivery, Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery,
+};
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
 use super::Translation;
@@ -75,22 +77,19 @@ impl Entry {
         translation.delivery = flow.delivery;
         translation.backend = flow.backend;
         translation.via = flow.via;
+        translation.seen = flow.seen;
         Ok(translation)
     }
 
-    /// Makes `vtep` the node that the flow comes from: another ingress node has taken over.
+    /// Makes `vtep` the node that the flow comes from, and `back` the way of its replies.
     #[inline(always)]
-    pub(super) fn come_from(&self, vtep: u32) {
-        if self.flow().via != vtep {
-            // SAFETY: as in `flow`; the fields are aligned words that may be overwritten any time.
-            unsafe {
-                (*self.flow).via = vtep;
-            }
-            // SAFETY: as above.
-            unsafe {
-                (*self.flow).delivery.target = vtep;
-            }
-        }
+    pub(super) fn come_from(&self, vtep: u32, back: &Delivery) {
+        // SAFETY: as in `flow`; the fields may be overwritten any time. Who reads them meanwhile has
+        // half of each, and loses a reply.
+        let flow = unsafe { &mut *self.flow };
+        flow.via = vtep;
+        flow.delivery.target = back.target;
+        flow.delivery.kind = back.kind;
     }
 
     /// Counts a packet that names this entry, and takes the entry at its word for a while.
@@ -105,20 +104,28 @@ impl Entry {
     /// Records a packet, and moves the flow to the table where its new state belongs.
     #[inline(always)]
     pub(super) fn pass(&self, key: &FlowKey, direction: Direction, header: &Header) {
-        let bits = Seen::of_packet(header.protocol, direction, header.flags);
         // SAFETY: as in `flow`.
         let flow = unsafe { &mut *self.flow };
         flow.last_ns = now_ns();
         flow.confirmed = ticks();
         let mut seen = flow.seen;
+        let mut bits = Seen::of_packet(header.protocol, direction, header.flags);
+        let is_one_way = seen & Seen::ONE_WAY != 0;
+        if is_one_way {
+            bits |= Seen::of_one_way(header.protocol, header.flags);
+        }
         if seen & bits != bits {
             seen = set(self.flow, bits) | bits;
         }
         match (self.embryo, Seen(seen).state()) {
             (true, FlowState::Established) => self.promote(key),
             // A client that leaves without an answer fills no table.
-            (true, FlowState::Closing) if seen & Seen::REPLIED != 0 => self.promote(key),
+            (true, FlowState::Closing) if seen & Seen::REPLIED != 0 && !is_one_way => {
+                self.promote(key);
+            }
             (false, FlowState::Closed) => self.retire(key),
+            // That the server is done too will not be seen here.
+            (false, FlowState::Closing) if is_one_way => self.retire(key),
             (true, FlowState::Closed) => self.count_end(),
             _ => {}
         }

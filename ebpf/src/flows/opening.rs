@@ -35,6 +35,8 @@ pub(crate) struct Opening {
     pub(crate) reply: Delivery,
     /// The node that the flow came from; see [`Flow::via`].
     pub(crate) via: u32,
+    /// What is known of the flow before its first packet: bits of [`Seen`].
+    pub(crate) seen: u32,
     /// The backend's port.
     pub(crate) port: u16,
     /// The client's port as the backend will see it; found when the flow is opened.
@@ -61,6 +63,7 @@ impl Opening {
         translation.delivery = self.forward;
         translation.backend = self.backend;
         translation.via = self.via;
+        translation.seen = self.seen;
         Ok(())
     }
 }
@@ -210,7 +213,7 @@ fn fill(flow: &mut Flow, skb: Skb, header: &Header, opening: &Opening) {
     flow.client_port = header.source_port;
     flow.backend = opening.backend;
     flow.service = opening.service;
-    flow.seen = Seen::of_packet(header.protocol, Direction::Forward, header.flags);
+    flow.seen = opening.seen | Seen::of_packet(header.protocol, Direction::Forward, header.flags);
     flow.via = opening.via;
 }
 

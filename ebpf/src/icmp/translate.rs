@@ -136,7 +136,7 @@ fn update(skb: Skb, field: u32, difference: u32, is_udp: bool) -> Result<u32, Dr
 
 /// Gives the error itself its addresses. ICMPv6 has them in its checksum, IPv4 in its header's.
 #[inline(always)]
-fn readdress(
+pub(crate) fn readdress(
     skb: Skb,
     header: &Header,
     source: &Address,

@@ -2,8 +2,8 @@
 //! came from remembered for the replies.
 
 use abi::{
-    Backend, Delivery, Direction, DropReason, FlowKey, Header, Mesh, Settings, Side, Verdict,
-    delivery, protocol, tcp,
+    Backend, Delivery, Direction, DropReason, FlowKey, Header, Mesh, MeshDirection, Settings, Side,
+    Verdict, delivery, protocol, tcp,
 };
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     balance, deliver, flows,
     flows::{Glance, Opening, Translation},
     maps::{ARRIVED, BACKENDS, slot},
-    rewrite,
+    rewrite, route,
     skb::Skb,
     vip,
 };
@@ -52,15 +52,22 @@ pub(super) fn forward(
     key.protocol = header.protocol;
     key.side = Side::Reverse as u8;
     key.reserved = 0;
-    let via = match flows::glance(skb, key, Direction::Forward, header) {
-        Glance::Settled(flow) => Some(flow.via),
+    let is_as_it_was = match flows::glance(skb, key, Direction::Forward, header) {
+        Glance::Settled(flow) => {
+            let is_direct = flow.delivery.kind == delivery::DIRECT;
+            Some(flow.via == vtep && is_direct == wants_direct(mesh))
+        }
         Glance::Stranger | Glance::Unclear => {
-            flows::owned(skb, key, Direction::Forward, header).map(|flow| flow.via)
+            // Routes may have changed since the last such look.
+            let owned = flows::owned(skb, key, Direction::Forward, header);
+            owned.map(|flow| {
+                flow.via == vtep && !wants_direct(mesh) && flow.delivery.kind == delivery::MESH
+            })
         }
     };
-    if let Some(via) = via {
-        if via != vtep {
-            flows::come_from(key, vtep);
+    if let Some(is_as_it_was) = is_as_it_was {
+        if !is_as_it_was {
+            come_from(skb, mesh, vtep, header, key);
         }
         rewrite::destination(skb, header, &backend.address, port)?;
     } else {
@@ -97,8 +104,38 @@ fn renumbered(
     }
     let flow = flows::forward(skb, key.net, header)?;
     key.client_port = flow.client_port;
-    flows::come_from(key, vtep);
+    come_from(skb, mesh, vtep, header, key);
     Some(flow)
+}
+
+/// The flow's replies go back where this packet came from.
+#[inline(never)]
+fn come_from(skb: Skb, mesh: &Mesh, vtep: u32, header: &Header, key: &FlowKey) {
+    if let Ok(opening) = Opening::room() {
+        way_back(skb, mesh, vtep, header, &mut opening.reply);
+        flows::come_from(key, vtep, &opening.reply);
+    }
+}
+
+/// How replies leave: straight to the client where the ingress node wants it and this one can, else
+/// through the ingress node, which takes them in any case.
+#[inline(always)]
+fn way_back(skb: Skb, mesh: &Mesh, vtep: u32, header: &Header, reply: &mut Delivery) {
+    reply.target = vtep;
+    reply.mac = [0; 6];
+    reply.kind = delivery::MESH;
+    if wants_direct(mesh) {
+        let ifindex = route::back(skb, header);
+        if ifindex != 0 {
+            reply.target = ifindex;
+            reply.kind = delivery::DIRECT;
+        }
+    }
+}
+
+#[inline(always)]
+fn wants_direct(mesh: &Mesh) -> bool {
+    mesh.direction == MeshDirection::ForwardDirect
 }
 
 #[inline(never)]
@@ -126,12 +163,9 @@ fn open(
     };
     opening.service = 0;
     balance::reach(backend, &mut opening.forward)?;
-    opening.reply = Delivery {
-        target: vtep,
-        mac: [0; 6],
-        kind: delivery::MESH,
-    };
+    way_back(skb, mesh, vtep, header, &mut opening.reply);
     opening.via = vtep;
+    opening.seen = 0;
     flows::open_arrival(skb, header, opening)?;
     opening.settle()
 }

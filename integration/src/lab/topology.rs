@@ -145,6 +145,9 @@ pub struct Port {
     /// The addresses on which they answer; of published ports only.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
+    /// `via` or `dsr`; of published ports only.
+    #[serde(rename = "return", skip_serializing_if = "Option::is_none")]
+    pub returns: Option<String>,
 }
 
 /// An endpoint behind a service.
@@ -257,6 +260,7 @@ impl Port {
             mode: None,
             nodes: Vec::new(),
             addresses: Vec::new(),
+            returns: None,
         }
     }
 
@@ -271,6 +275,7 @@ impl Port {
             mode: None,
             nodes: Vec::new(),
             addresses: Vec::new(),
+            returns: None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod oracle;
 mod samples;
 mod sketch;
 mod spoil;
+mod straight;
 mod traffic;
 mod trial;
 mod world;

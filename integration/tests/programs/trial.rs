@@ -30,7 +30,13 @@ impl Namespace {
         let pairs: String = (0..INTERFACES / 2)
             .map(|pair| format!("link add a{pair} type veth peer name b{pair}\n"))
             .collect();
-        command::ip_batch(Some(&namespace.0), &pairs)?;
+        let routes =
+            "link set a0 up\nlink set b0 up\nroute add default dev a0\nroute add ::/0 dev a0\n";
+        command::ip_batch(Some(&namespace.0), &(pairs + routes))?;
+        netns::inside(&namespace.0, || {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+            std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
+        })??;
         Ok(namespace)
     }
 

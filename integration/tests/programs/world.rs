@@ -14,6 +14,9 @@ use crate::dice::Dice;
 /// Interfaces that the namespace must have, besides the loopback: 2 and up.
 pub(crate) const INTERFACES: u32 = 10;
 
+/// The interface that the namespace's default routes lead to.
+pub(crate) const WAY_OUT: u32 = 3;
+
 /// The uplink's number.
 pub(crate) const UPLINK: u32 = 11;
 
@@ -348,7 +351,12 @@ impl World {
                 };
                 let none = dice.chance(15);
                 let mut service = self.service(dice, if none { &[] } else { &backends[family] });
-                service.flags = service_flag::PUBLISHED;
+                let dsr = if dice.chance(40) {
+                    service_flag::DSR
+                } else {
+                    0
+                };
+                service.flags = service_flag::PUBLISHED | dsr;
                 self.contents.published.insert(key, service);
                 // One of the node's addresses may have another service.
                 if dice.chance(25) {

@@ -40,6 +40,7 @@ impl Shown for Port {
             mode: PortMode::Ingress,
             nodes: Vec::new(),
             addresses: Vec::new(),
+            r#return: "via".to_owned(),
             backends: 2,
             active: Some(1),
         }
@@ -66,6 +67,7 @@ impl Row for Port {
         "ALGORITHM",
         "AFFINITY",
         "MODE",
+        "RETURN",
         "BACKENDS",
         "ACTIVE",
     ];
@@ -78,6 +80,7 @@ impl Row for Port {
             self.algorithm.clone(),
             cell::seconds(self.affinity),
             place(self),
+            self.r#return.clone(),
             self.backends.to_string(),
             cell::optional(self.active),
         ]

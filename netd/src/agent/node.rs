@@ -37,6 +37,8 @@ pub(super) struct NodeAgent {
     load: Load,
     applied: Option<Applied>,
     problems: Vec<Problem>,
+    /// Passes in a row after which replies were not allowed to go straight to clients.
+    refusals: u32,
     audit: Audit,
     state: watch::Sender<Arc<State>>,
     next: Instant,
@@ -73,6 +75,7 @@ impl NodeAgent {
             load,
             applied: None,
             problems: Vec::new(),
+            refusals: 0,
             audit: Audit::default(),
             state: watch::Sender::new(Arc::new(state)),
             next: Instant::now(),
@@ -137,6 +140,9 @@ impl NodeAgent {
             problems.extend(status.problems);
         }
         self.complain(problems);
+        let refused = |problem: &Problem| problem.code == ProblemCode::DirectReturn;
+        let is_refused = self.problems.iter().any(refused);
+        self.refusals = if is_refused { self.refusals + 1 } else { 0 };
         self.publish();
         self.next = self.patience(failed);
     }
@@ -295,7 +301,12 @@ impl NodeAgent {
         } else {
             // Without a topology there is nothing to compare the kernel with.
             let idle = Instant::now() + self.config.audit_interval;
-            self.current.as_ref().map_or(idle, |_| self.audit_due)
+            let due = self.current.as_ref().map_or(idle, |_| self.audit_due);
+            // The other nodes may be about to start: asked again after 1, 2, 4 seconds and so on.
+            match self.refusals.checked_sub(1) {
+                Some(before) => due.min(Instant::now() + RETRY * 2u32.pow(before.min(5))),
+                None => due,
+            }
         }
     }
 

@@ -42,6 +42,7 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
                     .map(ToString::to_string)
                     .collect(),
                 addresses: published.scope.addresses.iter().copied().collect(),
+                r#return: published.scope.returns.as_str().to_owned(),
                 backends: backends(topology, service, published),
                 active: active
                     .as_ref()

@@ -10,7 +10,8 @@ use dataplane::{
 };
 use ipnetwork::IpNetwork;
 use model::{
-    BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, PublishMode, Topology, Vni,
+    BackendKind, Family, FrontendKind, NetworkName, NodeName, PerFamily, PublishMode, Returns,
+    Topology, Vni,
 };
 
 /// What the kernel of a node should look like; `None` when the topology has no such node.
@@ -174,6 +175,7 @@ impl Part<'_> {
                     id: service.id.get(),
                     algorithm: algorithm(frontend.balancing.algorithm),
                     affinity_seconds: frontend.balancing.affinity.seconds(),
+                    returns_direct: frontend.scope.returns == Returns::Direct,
                     backends: self.behind(frontend).map(|id| id.get()).collect(),
                 };
                 let port = frontend

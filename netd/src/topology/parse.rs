@@ -140,6 +140,7 @@ impl Reader {
             mode: self.string(table, "mode"),
             nodes: self.strings(table, "nodes"),
             addresses: self.strings(table, "addresses"),
+            returns: self.string(table, "return"),
         }
     }
 

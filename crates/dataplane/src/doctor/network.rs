@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::{Finding, Subject};
 use crate::kernel::echo::{self, Echo};
-use crate::kernel::ethtool;
+use crate::kernel::{ethtool, straight};
+use crate::lower::direct::Proof;
 
 /// The smallest MTU that IPv6 works with.
 const LEAST_MTU: u32 = 1280;
@@ -128,6 +129,44 @@ pub(super) fn reach(subject: &Subject) -> Vec<Finding> {
             "CAP_NET_RAW for netd",
         )],
     }
+}
+
+/// Whether other nodes can answer this one's clients themselves, as `return = "dsr"` has them do.
+pub(super) fn direct_return(subject: &Subject) -> Vec<Finding> {
+    const CHECK: &str = "direct-return";
+    let Some(underlay) = subject.underlay.as_ref().filter(|_| subject.publishes) else {
+        return Vec::new();
+    };
+    let own = underlay.address;
+    let proofs = match straight::ask(own, &subject.peers) {
+        Ok(proofs) => proofs,
+        Err(error) => {
+            let message = format!("other nodes cannot be asked to send from {own}: {error}");
+            return vec![Finding::warn(CHECK, "", message, "CAP_NET_RAW for netd")];
+        }
+    };
+    let finding = |(node, proof): (IpAddr, Proof)| {
+        let about = node.to_string();
+        match proof {
+            Proof::Arrives => {
+                let message = format!("{node} can answer clients of this node itself");
+                Some(Finding::ok(CHECK, &about, message))
+            }
+            Proof::Lost => {
+                let message = format!("what {node} sends from {own} does not arrive: no dsr");
+                Some(if subject.returns_direct {
+                    let advice = "an underlay that lets nodes send from each other's addresses, or \
+                                  `return = \"via\"`";
+                    Finding::fail(CHECK, &about, message, advice)
+                } else {
+                    Finding::ok(CHECK, &about, message)
+                })
+            }
+            // As the check of the underlay says.
+            Proof::Silent => None,
+        }
+    };
+    proofs.into_iter().filter_map(finding).collect()
 }
 
 fn judge_echo(peer: IpAddr, echo: Echo, mtu: u32) -> Finding {

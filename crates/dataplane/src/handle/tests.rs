@@ -90,6 +90,7 @@ fn desired(tasks: &[&Namespace]) -> Desired {
         id: net,
         algorithm,
         affinity_seconds: 0,
+        returns_direct: false,
         backends: backends_of(&desired, NetId(net)),
     };
     let inside = [

@@ -38,7 +38,7 @@ pub(crate) fn ask(peers: &[IpAddr], mtu: u32) -> io::Result<BTreeMap<IpAddr, Ech
     let full = (mtu as usize).saturating_sub(probe.ip_header() + HEADER);
     for (peer, number) in peers.iter().zip(0u16..) {
         for (payload, sequence) in [(SMALL, number * 2), (full, number * 2 + 1)] {
-            probe.send(*peer, sequence, payload);
+            probe.send(*peer, sequence, &vec![0; payload]);
         }
     }
     let deadline = Instant::now() + PATIENCE;
@@ -68,14 +68,14 @@ pub(crate) fn ask(peers: &[IpAddr], mtu: u32) -> io::Result<BTreeMap<IpAddr, Ech
 
 /// A raw socket and what marks its requests.
 #[derive(Debug)]
-struct Probe {
+pub(super) struct Probe {
     socket: OwnedFd,
     is_v4: bool,
     identifier: u16,
 }
 
 impl Probe {
-    fn open(is_v4: bool) -> io::Result<Self> {
+    pub(super) fn open(is_v4: bool) -> io::Result<Self> {
         let (family, protocol) = if is_v4 {
             (AddressFamily::INET, ipproto::ICMP)
         } else {
@@ -96,9 +96,10 @@ impl Probe {
     }
 
     /// What cannot be sent is not answered either.
-    fn send(&self, peer: IpAddr, sequence: u16, payload: usize) {
+    pub(super) fn send(&self, peer: IpAddr, sequence: u16, payload: &[u8]) {
         let kind = if self.is_v4 { 8 } else { 128 };
-        let mut packet = vec![0; HEADER + payload];
+        let mut packet = vec![0; HEADER];
+        packet.extend(payload);
         packet[0] = kind;
         packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
         packet[6..8].copy_from_slice(&sequence.to_be_bytes());
@@ -109,7 +110,7 @@ impl Probe {
         }
         let target = SocketAddr::new(peer, 0);
         if let Err(error) = sendto(&self.socket, &packet, SendFlags::empty(), &target) {
-            tracing::debug!(%peer, payload, %error, "no echo request");
+            tracing::debug!(%peer, payload = payload.len(), %error, "no echo request");
         }
     }
 
@@ -117,12 +118,18 @@ impl Probe {
     fn receive(&self) -> Option<u16> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 128];
         let ((packet, _), _) = recv(&self.socket, &mut buffer[..], RecvFlags::empty()).ok()?;
-        let (start, kind) = if self.is_v4 {
-            (usize::from(packet.first()? & 0xf) * 4, 0)
+        let start = if self.is_v4 {
+            usize::from(packet.first()? & 0xf) * 4
         } else {
-            (0, 129)
+            0
         };
-        let header: [u8; HEADER] = *packet.get(start..)?.first_chunk()?;
+        self.answered(packet.get(start..)?)
+    }
+
+    /// The number of the request that an ICMP message answers.
+    pub(super) fn answered(&self, message: &[u8]) -> Option<u16> {
+        let kind = if self.is_v4 { 0 } else { 129 };
+        let header: [u8; HEADER] = *message.first_chunk()?;
         let [found, _, _, _, i0, i1, s0, s1] = header;
         let ours = found == kind && u16::from_be_bytes([i0, i1]) == self.identifier;
         ours.then(|| u16::from_be_bytes([s0, s1]))

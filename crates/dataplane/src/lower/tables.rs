@@ -8,7 +8,7 @@ use abi::{
     ServiceKey, Settings, backend_state, endpoint, iface, service_flag,
 };
 
-use super::{Facts, node};
+use super::{Facts, direct, node};
 use crate::desired::{Desired, Frontend, Location, Published, Service};
 use crate::names::mac_of;
 use crate::picks::{self, Candidate};
@@ -339,10 +339,18 @@ impl Lowering<'_> {
         let outside = self.desired.published.iter().map(|(published, service)| {
             (
                 published_key(published),
-                self.balance(service, service_flag::PUBLISHED),
+                self.balance(service, service_flag::PUBLISHED | self.direct(service)),
             )
         });
         inside.chain(outside).collect()
+    }
+
+    fn direct(&self, service: &Service) -> u32 {
+        if service.returns_direct && direct::is_proven(self.desired, self.facts, service) {
+            service_flag::DSR
+        } else {
+            0
+        }
     }
 
     fn weight(&self, id: u32) -> u16 {

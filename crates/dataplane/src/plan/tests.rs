@@ -146,6 +146,7 @@ fn desired(case: &Case) -> Desired {
             id: net.0,
             algorithm: case.algorithm,
             affinity_seconds: 0,
+            returns_direct: false,
             backends,
         };
         if net == INGRESS {
@@ -254,6 +255,7 @@ fn lowered(desired: &Desired, case: &Case, model: &Model) -> (World, Facts) {
         vteps: model.observe().world.tables.numbers(),
         next_hops: BTreeMap::new(),
         native: Err("not tried".to_owned()),
+        direct: BTreeMap::new(),
         vtep_capacity: 64,
         reserved_ports: "1000".to_owned(),
         forwarded_v6: Some(false),

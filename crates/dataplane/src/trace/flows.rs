@@ -187,7 +187,7 @@ impl Walk<'_> {
             delivery::TASK => Ok(Outcome::Task(there.target)),
             delivery::TUNNEL => self.carry(net, there.target, 0),
             delivery::MESH => self.carry(net, there.target, backend),
-            delivery::UPLINK => Ok(Outcome::Uplink(there.target)),
+            delivery::UPLINK | delivery::DIRECT => Ok(Outcome::Uplink(there.target)),
             delivery::ENDPOINT => Err(DropReason::NoEndpoint.into()),
             _ => Err(Stop::Unknown("a flow that is sent on in an unknown way")),
         }

@@ -10,7 +10,7 @@ use super::report::{Key, Names, Report};
 use crate::raw::{self, Field, Located};
 use crate::{
     Affinity, Algorithm, BackendState, Balancing, EndpointName, Member, NetworkName, NodeName,
-    PerFamily, Port, PortMapping, ProblemKind, Protocol, PublishMode, Published, Scope,
+    PerFamily, Port, PortMapping, ProblemKind, Protocol, PublishMode, Published, Returns, Scope,
     ServiceName,
 };
 
@@ -215,6 +215,7 @@ impl Reader<'_> {
     /// Where a port is published.
     fn scope(&mut self, raw: &raw::Publish) -> Option<Scope> {
         let mode = self.mode(&raw.mode);
+        let returns = self.returns(&raw.returns);
         let mut scope = Scope::default();
         if let Some(nodes) = self.some(&raw.nodes, "nodes") {
             for node in nodes {
@@ -243,7 +244,23 @@ impl Reader<'_> {
             }
         }
         scope.mode = mode?;
+        scope.returns = returns?;
         Some(scope)
+    }
+
+    fn returns(&mut self, field: &Field<String>) -> Option<Returns> {
+        if matches!(field, Field::Absent) {
+            return Some(Returns::default());
+        }
+        let text = self.report.optional(field)?;
+        let known = [Returns::Via, Returns::Direct];
+        let returns = known.into_iter().find(|it| it.as_str() == text.value);
+        if returns.is_none() {
+            let text_value = text.value.clone();
+            let kind = ProblemKind::UnknownReturn { text: text_value };
+            self.report.add(text.line, kind);
+        }
+        returns
     }
 
     fn mode(&mut self, field: &Field<String>) -> Option<PublishMode> {

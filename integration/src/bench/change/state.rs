@@ -103,6 +103,7 @@ pub(super) fn services(count: u32) -> Desired {
             id: number + 1,
             algorithm: Algorithm::RoundRobin,
             affinity_seconds: 0,
+            returns_direct: false,
             backends: ids,
         };
         desired.services.insert(frontend(number), service);

@@ -86,5 +86,6 @@ fn plan(reading: &Reading, iface: &Iface, target: &Endpoint) -> Plan {
         there,
         back: Delivery::default(),
         via: 0,
+        seen: 0,
     }
 }

@@ -157,7 +157,7 @@ impl Oracle {
         } else {
             Sent::error_onwards(packet, reading, &quote, &flow)
         };
-        let mesh = super::mesh::mesh_addresses(flow.backend, false);
+        let mesh = super::mesh::onwards(&flow);
         self.hand_on(packet, sent, &flow.delivery, mesh)
     }
 

@@ -13,6 +13,7 @@ pub(crate) const CLIENT_DONE: u32 = 2;
 pub(crate) const SERVER_DONE: u32 = 4;
 pub(crate) const RESET: u32 = 8;
 pub(crate) const COUNTED: u32 = 16;
+pub(crate) const ONE_WAY: u32 = 32;
 
 pub(crate) const REVERSE: u8 = 0;
 pub(crate) const FORWARD: u8 = 1;
@@ -23,6 +24,7 @@ pub(crate) const TASK: u16 = 1;
 pub(crate) const TUNNEL: u16 = 2;
 pub(crate) const MESH: u16 = 3;
 pub(crate) const UPLINK: u16 = 4;
+pub(crate) const DIRECT: u16 = 5;
 
 /// A flow and the seconds for which it has rested.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) there: Delivery,
     pub(crate) back: Delivery,
     pub(crate) via: u32,
+    /// What is known before the first packet.
+    pub(crate) seen: u32,
 }
 
 pub(crate) fn key(
@@ -178,11 +182,19 @@ impl Flows {
         count.packets += 1;
         count.bytes += length as u64;
         entry.flow.seen |= bits(packet, is_reply);
+        let is_one_way = entry.flow.seen & ONE_WAY != 0;
+        // Who acknowledges has been answered, on whatever way.
+        if is_one_way && packet.protocol == TCP && packet.kind & 0x12 == 0x10 {
+            entry.flow.seen |= REPLIED;
+        }
         self.table(table).insert(*key, entry);
         let is_over = over(entry.flow.seen);
+        // The server's end is not to be seen.
+        let may_be_over = is_one_way && half_over(entry.flow.seen);
         match table {
-            FlowTable::Settled if is_over => self.retire(key),
+            FlowTable::Settled if is_over || may_be_over => self.retire(key),
             FlowTable::Opening if is_over => self.end(key),
+            FlowTable::Opening if may_be_over => {}
             FlowTable::Opening if entry.flow.seen & REPLIED != 0 => self.settle(key),
             FlowTable::Settled | FlowTable::Opening => {}
         }
@@ -398,7 +410,7 @@ fn fresh(plan: &Plan, packet: &Reading, length: usize, delivery: Delivery) -> Fl
         client_port: packet.sport,
         backend: plan.backend,
         service: plan.service,
-        seen: bits(packet, false),
+        seen: plan.seen | bits(packet, false),
         delivery,
         via: plan.via,
     }

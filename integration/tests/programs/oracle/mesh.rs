@@ -6,13 +6,25 @@ use integration::testrun::Packet;
 use super::flows::{self, Plan};
 use super::read::{ICMP, ICMP6, Reading, TCP};
 use super::{Fate, Oracle, Sent, Verdict, answers, pick, to_mac};
+use crate::world::WAY_OUT;
+
+const ONWARDS: u8 = 0;
+const BACK: u8 = 1;
+/// Onwards, and the answer straight to the client.
+const ONE_WAY: u8 = 2;
+
+/// The inner Ethernet addresses of the mesh for a client's packet.
+pub(super) fn onwards(flow: &abi::Flow) -> [u8; 12] {
+    let is_one_way = flow.seen & flows::ONE_WAY != 0;
+    mesh_addresses(flow.backend, if is_one_way { ONE_WAY } else { ONWARDS })
+}
 
 /// The inner Ethernet addresses of the mesh: which backend, which way.
-pub(super) fn mesh_addresses(backend: u32, is_reply: bool) -> [u8; 12] {
+fn mesh_addresses(backend: u32, way: u8) -> [u8; 12] {
     let mut addresses = [0; 12];
     addresses[..2].copy_from_slice(&[2, 1]);
     addresses[2..6].copy_from_slice(&backend.to_be_bytes());
-    addresses[6..8].copy_from_slice(&[6, u8::from(is_reply)]);
+    addresses[6..8].copy_from_slice(&[6, way]);
     addresses
 }
 
@@ -60,7 +72,7 @@ impl Oracle {
             }
         };
         self.keep_ports(net, &reading);
-        let mesh = mesh_addresses(flow.backend, false);
+        let mesh = onwards(&flow);
         let sent = if flow.delivery.kind == flows::MESH {
             if !self.fits(packet, &reading)? {
                 let answer = self.too_big(packet, &reading, reading.destination)?;
@@ -113,7 +125,14 @@ impl Oracle {
         plan.back = way_back(packet, task);
         if plan.there.kind == flows::TUNNEL {
             plan.there.kind = flows::MESH;
-            plan.via = if task.is_none() { packet.ifindex } else { 0 };
+            if task.is_none() {
+                plan.via = packet.ifindex;
+                plan.seen = if service.flags & 1 != 0 {
+                    flows::ONE_WAY
+                } else {
+                    0
+                };
+            }
             self.flows.open_forward(&plan, reading, packet.frame.len());
             return Ok(plan.flow(reading.sport));
         }
@@ -151,8 +170,10 @@ impl Oracle {
                     return Some(answer.map(|answer| Fate::Sent(to_mac(answer, iface.mac))));
                 }
             }
+        } else if flow.delivery.kind == flows::DIRECT {
+            sent = self.clamp(sent, reading);
         }
-        let mesh = mesh_addresses(flow.backend, true);
+        let mesh = mesh_addresses(flow.backend, BACK);
         Some(self.hand_on(packet, sent, &flow.delivery, mesh))
     }
 
@@ -163,7 +184,7 @@ impl Oracle {
         let node = self.contents.vtep_ids.get(&address).copied();
         let node = node.ok_or(DropReason::UnknownVtep)?;
         let frame = &packet.frame;
-        if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 1 {
+        if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 2 {
             return self.node_talks(packet, &reading, node);
         }
         if !reading.has_ports() {
@@ -175,7 +196,8 @@ impl Oracle {
             return self.arrive_reply(packet, &reading, node);
         }
         let backend = super::read::word(frame, 2);
-        self.arrive_forward(packet, &reading, backend, node)
+        let back = way_home(&reading, node, frame[7] == ONE_WAY);
+        self.arrive_forward(packet, &reading, backend, (node, back))
     }
 
     fn arrive_forward(
@@ -183,7 +205,7 @@ impl Oracle {
         packet: &Packet,
         reading: &Reading,
         id: u32,
-        node: u32,
+        (node, back): (u32, Delivery),
     ) -> Verdict {
         let net = self.contents.settings.ingress_net;
         let length = packet.frame.len();
@@ -200,11 +222,11 @@ impl Oracle {
         let rest = (reading.protocol, flows::REVERSE);
         let key = flows::key(net, client, (backend.address, port), rest);
         let sent = if self.flows.owned(&key, false, reading, length).is_some() {
-            self.came_from(&key, node);
+            self.came_from(&key, node, back);
             Sent::to(packet, reading, backend.address, port)
         } else if let Some(flow) = self.renumbered(net, reading, length, id) {
             let client_port = flow.client_port;
-            self.came_from(&abi::FlowKey { client_port, ..key }, node);
+            self.came_from(&abi::FlowKey { client_port, ..key }, node, back);
             Sent::forward(packet, reading, &flow)
         } else {
             let is_last = reading.protocol == TCP && reading.kind & 0x05 != 0;
@@ -224,12 +246,9 @@ impl Oracle {
                         return self.refuse_mesh(packet, reading, reason, (id, node));
                     }
                 },
-                back: Delivery {
-                    target: node,
-                    mac: [0; 6],
-                    kind: flows::MESH,
-                },
+                back,
                 via: node,
+                seen: 0,
             };
             match self.flows.open_arrival(&plan, reading, length) {
                 Ok(port) => Sent::forward(packet, reading, &plan.flow(port)),
@@ -265,7 +284,7 @@ impl Oracle {
         (backend, node): (u32, u32),
     ) -> Verdict {
         let mut refusal = answers::refuse(packet, reading, reason)?;
-        refusal.frame[..12].copy_from_slice(&mesh_addresses(backend, true));
+        refusal.frame[..12].copy_from_slice(&mesh_addresses(backend, BACK));
         refusal.carried = Some((self.contents.settings.ingress_net, node));
         Ok(Fate::Sent(refusal))
     }
@@ -286,13 +305,11 @@ impl Oracle {
     }
 
     /// The flow's answers go to the node that sent its last packet.
-    fn came_from(&mut self, key: &abi::FlowKey, node: u32) {
+    fn came_from(&mut self, key: &abi::FlowKey, node: u32, back: Delivery) {
         let (table, mut entry) = self.flows.find(key).unwrap();
-        if entry.flow.via != node {
-            entry.flow.via = node;
-            entry.flow.delivery.target = node;
-            self.flows.table(table).insert(*key, entry);
-        }
+        entry.flow.via = node;
+        entry.flow.delivery = back;
+        self.flows.table(table).insert(*key, entry);
     }
 
     fn arrive_reply(&mut self, packet: &Packet, reading: &Reading, node: u32) -> Verdict {
@@ -325,6 +342,22 @@ impl Oracle {
             sent,
             task.ok_or(DropReason::NoEndpoint)?.mac,
         )))
+    }
+}
+
+/// How the answers to a packet from another node leave: straight to the client, if that is wanted and
+/// this node has a route to it, else by the node.
+fn way_home(reading: &Reading, node: u32, is_direct: bool) -> Delivery {
+    let has_route = !reading.v6 || reading.source.octets()[0] != 0xff;
+    let (target, kind) = if is_direct && has_route {
+        (WAY_OUT, flows::DIRECT)
+    } else {
+        (node, flows::MESH)
+    };
+    Delivery {
+        target,
+        mac: [0; 6],
+        kind,
     }
 }
 

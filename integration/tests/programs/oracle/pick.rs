@@ -70,6 +70,7 @@ impl Oracle {
             there: self.way_to(&backend)?,
             back: Delivery::default(),
             via: 0,
+            seen: 0,
         })
     }
 

@@ -61,7 +61,7 @@ impl Oracle {
                 sent.frame[..12].copy_from_slice(&mesh);
                 self.tunnel(packet, sent, delivery.target)
             }
-            flows::UPLINK => Ok(Fate::Sent(sent)),
+            flows::UPLINK | flows::DIRECT => Ok(Fate::Sent(sent)),
             _ => Err(DropReason::NoEndpoint),
         }
     }
@@ -120,6 +120,7 @@ impl Plan {
             delivery: self.there,
             backend: self.backend,
             via: self.via,
+            seen: self.seen,
             ..abi::Flow::default()
         }
     }

@@ -141,6 +141,9 @@ fn from_mesh(dice: &mut Dice, world: &World, oracle: &Oracle, packet: &mut Packe
             repeat(dice, oracle, world.ingress).unwrap_or((backend, sketch.clone()));
         (backend, sketch, direction) = (found, again, 0);
     }
+    if direction == 0 && dice.chance(35) {
+        direction = 2;
+    }
     if dice.chance(5) {
         let other = dice.of(&all);
         backend = dice.of(&[other, other ^ 1]);

@@ -65,6 +65,7 @@ fn facts() -> Facts {
         vtep_capacity: 64,
         next_hops: BTreeMap::from([(ip(OTHER), hop)]),
         native: Ok(()),
+        direct: BTreeMap::new(),
         reserved_ports: String::new(),
         forwarded_v6: None,
     }
