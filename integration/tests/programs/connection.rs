@@ -14,9 +14,9 @@ use crate::sketch::Sketch;
 use crate::trial::{self, Namespace};
 use crate::world::{INGRESS, NETWORK, NODES, OUTSIDE, UPLINK, pair};
 
-use tables::{CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARGET, TCP, UDP};
+use tables::{CLIENT, FAR, FAR_PORT, MESH, NEAR, NET, NODE, PORT, PUBLISHED, TARGET};
 
-pub(crate) use tables::contents;
+pub(crate) use tables::{TCP, UDP, contents};
 
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const SYN_ACK: u8 = 0x12;
@@ -52,10 +52,10 @@ pub(crate) struct Side {
 pub(crate) struct Road {
     pub(crate) client: Side,
     pub(crate) server: Side,
-    backend: u32,
+    pub(crate) backend: u32,
     /// Entries that it has in a flow table.
     entries: usize,
-    protocol: u8,
+    pub(crate) protocol: u8,
 }
 
 pub(crate) struct Node {
@@ -65,7 +65,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut kernel = Kernel::load()?;
         let oracle = Oracle::new(contents());
         kernel.tables.fill(&oracle.contents)?;
@@ -121,13 +121,15 @@ impl Node {
         Ok((settled.len(), opening.len(), Seen(owner.seen).state()))
     }
 
-    fn load(&self, backend: u32) -> Result<(u64, u64)> {
+    /// How many flows of a backend were opened and closed.
+    pub(crate) fn load(&self, backend: u32) -> Result<(u64, u64)> {
         let loads = self.kernel.tables.loads()?;
         let load = loads.get(&backend).context("no load")?;
         Ok((load.opened, load.closed))
     }
 
-    fn clear(&mut self) -> Result<()> {
+    /// Forgets every flow.
+    pub(crate) fn clear(&mut self) -> Result<()> {
         self.oracle = Oracle::new(contents());
         self.kernel.tables.fill(&self.oracle.contents)
     }
@@ -163,7 +165,7 @@ pub(crate) fn from_the_mesh(backend: u32, from: (Address, u16), to: (Address, u1
 }
 
 /// Every road that a connection can take through a node, in one family and protocol.
-fn roads(family: usize, protocol: u8) -> [Road; 5] {
+pub(crate) fn roads(family: usize, protocol: u8) -> [Road; 5] {
     let host = |third: u8, host: u8| pair(third, host)[family];
     let base = 4 * u32::try_from(family).unwrap();
     let client = (host(NETWORK, CLIENT.0), 1000);

@@ -15,6 +15,7 @@ mod dice;
 mod distribution;
 mod explainer;
 mod headers;
+mod interleavings;
 mod ledger;
 mod oracle;
 mod samples;

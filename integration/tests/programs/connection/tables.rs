@@ -13,8 +13,8 @@ use crate::world::{INGRESS, NETWORK, NODES, POOL, UPLINK, mac, pair};
 
 pub(super) const NET: NetId = NetId(7);
 pub(super) const MESH: NetId = NetId(9);
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 
 /// The client, the backend here and the backend elsewhere; their hosts and interfaces.
 pub(super) const CLIENT: (u8, u32) = (11, 2);
