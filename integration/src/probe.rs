@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use crate::http::{self, Head};
 use crate::pattern::Pattern;
 use crate::serve::Answer;
+use crate::wait;
 
 /// How long anything may take before it counts as silence.
 const LIMIT: Duration = Duration::from_secs(4);
@@ -230,9 +231,9 @@ fn ask_udp(target: SocketAddr) -> io::Result<(Answer, SocketAddr)> {
 }
 
 fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    let stream = TcpStream::connect_timeout(&target, wait::patience(LIMIT))?;
+    stream.set_read_timeout(Some(wait::patience(LIMIT)))?;
+    stream.set_write_timeout(Some(wait::patience(LIMIT)))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -241,7 +242,7 @@ fn connect_udp(target: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any(target))?;
     // Connected, so that an "unreachable" is heard.
     socket.connect(target)?;
-    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_read_timeout(Some(wait::patience(LIMIT)))?;
     Ok(socket)
 }
 

@@ -7,6 +7,17 @@ use anyhow::{Result, bail};
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// Says how many times as long as elsewhere everything takes here: on an emulated machine.
+const SLOWNESS_VARIABLE: &str = "NETD_TEST_SLOWNESS";
+
+/// How long to wait here for what takes at most `limit` elsewhere.
+#[must_use]
+pub fn patience(limit: Duration) -> Duration {
+    let slowness = std::env::var(SLOWNESS_VARIABLE).ok();
+    let slowness = slowness.and_then(|text| text.parse().ok());
+    limit * slowness.unwrap_or(1)
+}
+
 /// Waits until `condition` holds.
 ///
 /// # Errors
@@ -20,6 +31,7 @@ pub fn until(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) -
 /// # Errors
 /// As [`until`].
 pub fn some<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> Result<T> {
+    let limit = patience(limit);
     let deadline = Instant::now() + limit;
     loop {
         if let Some(value) = attempt() {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 /// Set to anything, the test writes the record instead of comparing with it.
 const RECORD: &str = "NETD_RECORD_INSTRUCTIONS";
 /// How the record is made anew.
-const COMMAND: &str = "NETD_RECORD_INSTRUCTIONS=1 cargo xtask test instructions";
+const COMMAND: &str = "NETD_RECORD_INSTRUCTIONS=1 cargo xtask test [--vm] instructions";
 /// Growth that fails, in per cent.
 const MOST: u32 = 10;
 /// How many of the verifier's lines are shown of a program that it refuses.

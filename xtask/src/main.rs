@@ -9,6 +9,7 @@ mod process;
 mod setup;
 mod testing;
 mod verify;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -53,6 +54,10 @@ enum Task {
         /// test, and then counts as passed.
         #[arg(long)]
         mutants: bool,
+        /// Instead of all tests, runs those of loading, reachability and restart on Linux 6.1, in a
+        /// virtual machine that needs no hardware's help.
+        #[arg(long, conflicts_with_all = ["long", "mutants"])]
+        vm: bool,
     },
     /// Checks format, lints, layering, sizes and the house rules. Writes no source.
     Verify,
@@ -117,10 +122,9 @@ fn execute(task: Task) -> Result<ExitCode> {
             return mutants::execute(&workspace, filter.as_deref());
         }
         Task::Test {
-            filter,
-            long,
-            mutants: false,
-        } => {
+            filter, vm: true, ..
+        } => return vm::execute(&workspace, filter.as_deref()),
+        Task::Test { filter, long, .. } => {
             return testing::execute(&workspace, &testing::Request { filter, long });
         }
         Task::Verify => return verify::execute(&workspace),

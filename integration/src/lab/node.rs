@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Lab, NodeEntry, PATIENCE};
 use crate::process::Process;
-use crate::{api, binaries};
+use crate::{api, binaries, wait};
 
 /// How long netd may take to end by itself.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ impl Lab {
     /// # Errors
     /// When it does not run, or had to be killed.
     pub fn stop(&mut self, node: &str) -> Result<()> {
-        let graceful = self.daemon(node)?.terminate(GRACE);
+        let graceful = self.daemon(node)?.terminate(wait::patience(GRACE));
         self.note(node, None)?;
         if !graceful {
             bail!("the netd of {node} did not end within {GRACE:?} of SIGTERM");
@@ -216,7 +216,7 @@ impl Lab {
     }
 
     fn wait_status(&self, node: &str, is_it: impl Fn(&Value) -> bool) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + wait::patience(PATIENCE);
         loop {
             let problem = match self.ask(node, "status") {
                 Ok(status) if is_it(&status) => return Ok(()),

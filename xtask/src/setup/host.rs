@@ -44,6 +44,26 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
+/// What emulates a machine, and fills its image.
+const MACHINE: &[Tool] = &[
+    Tool {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+    },
+    Tool {
+        program: "depmod",
+        package: "kmod",
+    },
+    Tool {
+        program: "strip",
+        package: "binutils",
+    },
+    Tool {
+        program: "ps",
+        package: "procps",
+    },
+];
+
 /// Installs the programs that are missing.
 ///
 /// # Errors
@@ -52,12 +72,24 @@ pub(super) fn ensure() -> Result<()> {
     if !is_root()? {
         bail!("needs root: network namespaces and kernel programs are not for ordinary users");
     }
-    let missing = missing(TOOLS, |program| find(program).is_some());
+    ensure_tools(TOOLS)
+}
+
+/// Installs what virtual machines take.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_machine() -> Result<()> {
+    ensure_tools(MACHINE)
+}
+
+fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    let missing = missing(tools, |program| find(program).is_some());
     if missing.is_empty() {
         return Ok(());
     }
     install(&missing)?;
-    let still: Vec<&str> = TOOLS
+    let still: Vec<&str> = tools
         .iter()
         .filter(|tool| find(tool.program).is_none())
         .map(|tool| tool.program)

@@ -8,6 +8,7 @@ mod toolchain;
 
 use anyhow::Result;
 
+pub(crate) use host::ensure_machine as virtual_machine;
 pub(crate) use toolchain::Toolchain;
 
 /// Makes sure of both halves. Silent when nothing is missing.

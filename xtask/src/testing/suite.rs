@@ -37,6 +37,24 @@ impl Suite {
         &self.package
     }
 
+    /// Whether it is the package's test program of this name.
+    pub(crate) fn is(&self, package: &str, target: &str) -> bool {
+        self.package == package && self.target == target
+    }
+
+    /// The program, if it is one.
+    pub(crate) fn executable(&self) -> Option<&Path> {
+        match &self.runner {
+            Runner::Executable(path) => Some(path),
+            Runner::Documentation => None,
+        }
+    }
+
+    /// The directory in which it runs.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Its name for people: package, and target where that says more.
     pub(crate) fn label(&self) -> String {
         if self.package == self.target.replace('_', "-") {
