@@ -10,12 +10,13 @@ use anyhow::{Context, Result, bail, ensure};
 use integration::lab::topology::{Port, Service, Topology};
 use integration::lab::{Family, Lab, Spec};
 use integration::probe::{self, Transport};
-use integration::{can_make_labs, netns};
+use integration::{can_make_labs, netns, wait};
 
 /// What is moved in each direction, in bytes.
 const TRANSFER: u64 = 10_000_000;
 /// More than any packet of the lab carries, in bytes.
 const DATAGRAM: usize = 3_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A refusal takes no timer.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -139,6 +140,19 @@ enum Translated {
     PerPacket,
 }
 
+/// How a lab is made.
+#[derive(Clone, Copy)]
+struct Setup {
+    name: &'static str,
+    /// Of the underlay.
+    vtep: Family,
+    translated: Translated,
+    /// Of `n1`, `n2` and `n3`.
+    carriers: [&'static str; 3],
+    /// By which replies of published ports go.
+    returns: &'static str,
+}
+
 struct Bench {
     lab: Lab,
     topology: Topology,
@@ -158,62 +172,136 @@ const NATIVELY: [&str; 3] = ["native"; 3];
 
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv4_underlay() -> Result<()> {
-    try_everything("reach", Family::V4, Translated::BySocket, BY_DEVICE)
+    try_everything(Setup {
+        name: "reach",
+        vtep: Family::V4,
+        translated: Translated::BySocket,
+        carriers: BY_DEVICE,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_without_socket_hooks() -> Result<()> {
-    try_everything("reachpkt", Family::V4, Translated::PerPacket, BY_DEVICE)
+    try_everything(Setup {
+        name: "reachpkt",
+        vtep: Family::V4,
+        translated: Translated::PerPacket,
+        carriers: BY_DEVICE,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_over_an_ipv6_underlay() -> Result<()> {
-    try_everything("reachsix", Family::V6, Translated::BySocket, BY_DEVICE)
+    try_everything(Setup {
+        name: "reachsix",
+        vtep: Family::V6,
+        translated: Translated::BySocket,
+        carriers: BY_DEVICE,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_natively_over_an_ipv4_underlay() -> Result<()> {
-    try_everything("reachnat", Family::V4, Translated::PerPacket, NATIVELY)
+    try_everything(Setup {
+        name: "reachnat",
+        vtep: Family::V4,
+        translated: Translated::PerPacket,
+        carriers: NATIVELY,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_natively_over_an_ipv6_underlay() -> Result<()> {
-    try_everything("reachnatsix", Family::V6, Translated::PerPacket, NATIVELY)
+    try_everything(Setup {
+        name: "reachnatsix",
+        vtep: Family::V6,
+        translated: Translated::PerPacket,
+        carriers: NATIVELY,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_natively_by_socket() -> Result<()> {
-    try_everything("reachnatsock", Family::V4, Translated::BySocket, NATIVELY)
+    try_everything(Setup {
+        name: "reachnatsock",
+        vtep: Family::V4,
+        translated: Translated::BySocket,
+        carriers: NATIVELY,
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_from_native_to_device() -> Result<()> {
-    let carriers = ["native", "device", "native"];
-    try_everything("reachmix", Family::V4, Translated::PerPacket, carriers)
+    try_everything(Setup {
+        name: "reachmix",
+        vtep: Family::V4,
+        translated: Translated::PerPacket,
+        carriers: ["native", "device", "native"],
+        returns: "via",
+    })
 }
 
 #[test]
 fn everybody_reaches_what_they_should_from_device_to_native() -> Result<()> {
-    let carriers = ["device", "native", "device"];
-    try_everything("reachmixsix", Family::V6, Translated::BySocket, carriers)
+    try_everything(Setup {
+        name: "reachmixsix",
+        vtep: Family::V6,
+        translated: Translated::BySocket,
+        carriers: ["device", "native", "device"],
+        returns: "via",
+    })
 }
 
-fn try_everything(
-    name: &str,
-    vtep: Family,
-    translated: Translated,
-    carriers: [&str; 3],
-) -> Result<()> {
+#[test]
+fn everybody_reaches_what_they_should_with_direct_return() -> Result<()> {
+    try_everything(Setup {
+        name: "reachdsr",
+        vtep: Family::V4,
+        translated: Translated::PerPacket,
+        carriers: BY_DEVICE,
+        returns: "dsr",
+    })
+}
+
+#[test]
+fn everybody_reaches_what_they_should_natively_with_direct_return() -> Result<()> {
+    try_everything(Setup {
+        name: "reachdsrnat",
+        vtep: Family::V6,
+        translated: Translated::BySocket,
+        carriers: NATIVELY,
+        returns: "dsr",
+    })
+}
+
+#[test]
+fn everybody_reaches_what_they_should_from_native_to_device_with_direct_return() -> Result<()> {
+    try_everything(Setup {
+        name: "reachdsrmix",
+        vtep: Family::V4,
+        translated: Translated::PerPacket,
+        carriers: ["native", "device", "native"],
+        returns: "dsr",
+    })
+}
+
+fn try_everything(setup: Setup) -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
     let spec = Spec {
-        vtep,
-        ..Spec::new(&Spec::unique_name(name), 3)
+        vtep: setup.vtep,
+        ..Spec::new(&Spec::unique_name(setup.name), 3)
             .with_outsiders()
-            .with_carriers(&carriers)
+            .with_carriers(&setup.carriers)
     };
-    let bench = bench(spec, translated)?;
+    let bench = bench(spec, setup)?;
     let cases: Vec<Case> = cases().collect();
     let failures: Vec<String> = cases
         .iter()
@@ -234,7 +322,7 @@ fn try_everything(
     bench.lab.down()
 }
 
-fn bench(spec: Spec, translated: Translated) -> Result<Bench> {
+fn bench(spec: Spec, setup: Setup) -> Result<Bench> {
     let mut lab = Lab::up(spec)?;
     for (task, node, _) in TASKS {
         lab.add_task(task, node)?;
@@ -243,25 +331,45 @@ fn bench(spec: Spec, translated: Translated) -> Result<Bench> {
     topology.add_network("app", 1);
     topology.add_network("two", 2);
     for network in &mut topology.network {
-        network.socket_lb = (translated == Translated::PerPacket).then_some(false);
+        network.socket_lb = (setup.translated == Translated::PerPacket).then_some(false);
     }
     for ((task, _, network), host) in TASKS.into_iter().zip(11..) {
         topology.attach(&lab, task, network, host);
     }
+    let published = |port: Port| Port {
+        returns: Some(setup.returns.to_owned()),
+        ..port
+    };
     for (name, host, port, backends) in SERVICES {
         topology.service.push(Service {
             vips: topology.addresses("app", host),
             ports: vec![Port::tcp(80, 8080), Port::udp(80, 8080)],
-            publish: vec![Port::tcp(port, 8080), Port::udp(port, 8080)],
+            publish: vec![
+                published(Port::tcp(port, 8080)),
+                published(Port::udp(port, 8080)),
+            ],
             ..Service::new(name, "app", backends)
         });
     }
     lab.write_topology(&topology)?;
     lab.start_all()?;
+    if setup.returns == "dsr" {
+        wait::until(PATIENCE, "direct return to be proven", || {
+            ["n1", "n2", "n3"].iter().all(|node| is_direct(&lab, node))
+        })?;
+    }
     Ok(Bench {
         lab,
         topology,
-        translated,
+        translated: setup.translated,
+    })
+}
+
+/// Whether a node leaves no replies to the node that the client has come by.
+fn is_direct(lab: &Lab, node: &str) -> bool {
+    lab.ask(node, "status").is_ok_and(|status| {
+        let problems = status["Problems"].as_array();
+        problems.is_none_or(|all| all.iter().all(|it| it["Code"] != "direct-return"))
     })
 }
 
