@@ -36,7 +36,25 @@ fn killed_and_started_again_it_fails_no_request() -> Result<()> {
     if !can_make_labs() {
         return Ok(());
     }
-    let mut lab = demo::up(Spec::new(&Spec::unique_name("kill"), 3))?;
+    survives(Spec::new(&Spec::unique_name("kill"), 3))
+}
+
+#[test]
+fn killed_and_started_again_it_fails_no_request_by_the_classic_tc() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut spec = Spec::new(&Spec::unique_name("killtc"), 3);
+    for node in ["n1", "n2", "n3"] {
+        let argument = "--attach=tc".to_owned();
+        spec.node_args.insert(node.to_owned(), vec![argument]);
+    }
+    survives(spec)
+}
+
+/// Every netd is killed, and later asked to end, under requests of all kinds.
+fn survives(spec: Spec) -> Result<()> {
+    let mut lab = demo::up(spec)?;
     let topology = demo::topology(&lab);
     let mut all = Vec::new();
     for family in Family::BOTH {

@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// A filter names drop reasons that netd does not have.
     #[error("no such drop reason: {}; `netctl drop ls --all` lists them", .0.join(", "))]
     UnknownReasons(Vec<String>),
+    /// A filter names a service that there is not.
+    #[error("no such service: {0}; `netctl vip ls` and `netctl port ls` list them")]
+    UnknownService(String),
     /// The program could not start.
     #[error("start")]
     Start(#[source] io::Error),
@@ -53,6 +56,7 @@ impl Failure {
             | Self::Output(_)
             | Self::Elsewhere(_)
             | Self::UnknownReasons(_)
+            | Self::UnknownService(_)
             | Self::Start(_) => (ExitCode::from(1), Some(self.explanation())),
         }
     }

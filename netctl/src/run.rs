@@ -9,7 +9,7 @@ use clap::CommandFactory;
 
 use crate::args::Args;
 use crate::failure::Failure;
-use crate::noun::{drops, endpoint, network, status, trace, vip};
+use crate::noun::{drops, endpoint, flow, network, status, trace, vip};
 use crate::output::{Format, Listing, OutputError, Row, Shown, Style, inspect, single};
 use crate::request::{List, Named, Question, Request};
 use crate::watch;
@@ -28,6 +28,7 @@ pub(crate) async fn run(request: Request, out: &mut impl Write) -> Result<(), Fa
             inspect_all(&client, kind, &names, &format, out).await
         }
         Question::WatchFlows(filter, style) => {
+            refuse_unknown_service(&client, &filter).await?;
             until_interrupted(watch::flows(&client, &filter, &style, out)).await
         }
         Question::WatchDrops(filter, style) => {
@@ -114,7 +115,10 @@ async fn list(
         ),
         List::Vips(filter) => show(client.vips().await?, |row| filter.takes(row), style, out),
         List::Ports(filter) => show(client.ports().await?, |row| filter.takes(row), style, out),
-        List::Flows(filter) => show(client.flows().await?, |row| filter.takes(row), style, out),
+        List::Flows(filter) => {
+            refuse_unknown_service(client, &filter).await?;
+            show(client.flows().await?, |row| filter.takes(row), style, out)
+        }
         List::Drops(filter) => {
             let rows = client.drops().await?;
             refuse_unknown(&filter, &rows)?;
@@ -131,6 +135,25 @@ fn show<T: Row>(
 ) -> Result<(), Failure> {
     rows.retain(takes);
     Ok(Listing::new(style).show(&rows, out)?)
+}
+
+/// A misspelt service would look like one without flows.
+async fn refuse_unknown_service(client: &Client, filter: &flow::Filter) -> Result<(), Failure> {
+    let Some(wanted) = filter.service() else {
+        return Ok(());
+    };
+    let is_it = |name: &str| name.eq_ignore_ascii_case(wanted);
+    let is_known = client.vips().await?.iter().any(|vip| is_it(&vip.name))
+        || client
+            .ports()
+            .await?
+            .iter()
+            .any(|port| is_it(&port.service));
+    if is_known {
+        Ok(())
+    } else {
+        Err(Failure::UnknownService(wanted.to_owned()))
+    }
 }
 
 /// A misspelt reason would look like one that never occurs.

@@ -68,6 +68,11 @@ impl Place {
 }
 
 impl Filter {
+    /// The service that is asked for.
+    pub(crate) fn service(&self) -> Option<&str> {
+        self.service.as_deref()
+    }
+
     /// Whether `flow` is listed.
     pub(crate) fn takes(&self, flow: &Flow) -> bool {
         let is = |wanted: &Option<String>, name: &str| {

@@ -121,6 +121,17 @@ async fn a_misspelt_reason_is_no_empty_list() {
 }
 
 #[tokio::test]
+async fn a_misspelt_service_is_no_service_without_flows() {
+    let netd = Netd::start();
+    for line in ["flow ls --service nope", "flow ls --watch --service nope"] {
+        let error = netd.ask(line).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("no such service: nope;"), "{text}");
+    }
+    assert_ne!(netd.ask("flow ls --service WEB").await.unwrap(), "");
+}
+
+#[tokio::test]
 async fn completion_asks_nobody() {
     let request = request(Path::new("/nowhere"), ["completion", "bash"]);
     let mut out = Vec::new();
