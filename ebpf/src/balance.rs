@@ -7,13 +7,13 @@ mod pick;
 
 use abi::{
     Algorithm, Backend, Delivery, DropReason, EndpointKey, Header, NetId, Service, ServiceKey,
-    delivery, protocol, tcp,
+    delivery, pick_index, protocol, tcp,
 };
 
 pub(crate) use self::pick::Request;
 use crate::{
     flows::Opening,
-    maps::{BACKENDS, ENDPOINTS, SERVICES},
+    maps::{BACKENDS, ENDPOINTS, PICKS, SERVICES},
 };
 
 /// The service behind a VIP: by port, or the whole address.
@@ -73,6 +73,39 @@ pub(crate) fn choose(
     request.server_port = header.destination_port;
     request.protocol = header.protocol;
     let id = pick::pick_backend(service, request, attempt);
+    aim(service, id, header, opening)
+}
+
+/// The backend of the table before the present one, for a client in the middle of a connection that this
+/// node does not know; 0 when there is none, or it is the present one's too. The present one has been
+/// chosen.
+#[inline(never)]
+pub(crate) fn before(service: &Service, header: &Header, opening: &Opening) -> u32 {
+    if service.second_length == 0
+        || header.protocol != protocol::TCP
+        || tcp::is_initial(header.flags)
+        || !header.has_transport()
+    {
+        return 0;
+    }
+    let index = pick_index(
+        pick::maglev(service, &opening.request),
+        service.second_length,
+    );
+    match PICKS.get(service.second_offset.wrapping_add(index)) {
+        Some(id) if *id != opening.backend && BACKENDS.get_ptr(*id).is_some() => *id,
+        _ => 0,
+    }
+}
+
+/// Makes the opening one to a backend.
+#[inline(never)]
+pub(crate) fn aim(
+    service: &Service,
+    id: u32,
+    header: &Header,
+    opening: &mut Opening,
+) -> Result<(), DropReason> {
     let backend = BACKENDS.get_ptr(id).ok_or(DropReason::NoBackend)?;
     // SAFETY: the pointer came from the map during this run; numbers are never given again while a
     // flow can hold them, so the value does not change under it.

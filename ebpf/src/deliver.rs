@@ -103,7 +103,7 @@ fn carry(
         delivery::MESH => {
             let mesh = Mesh {
                 backend,
-                second: 0,
+                second: delivery.second(),
                 direction,
             };
             skb.store(0, &mesh.to_addresses())?;

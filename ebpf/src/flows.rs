@@ -17,7 +17,7 @@ use abi::{
 
 use self::entry::{find, twin};
 pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
-pub(crate) use self::peek::{leads_to, peek};
+pub(crate) use self::peek::{knows, leads_to, peek};
 pub(crate) use self::settled::{Glance, glance};
 use crate::{
     drops::now_ns,

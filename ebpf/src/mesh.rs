@@ -4,6 +4,7 @@
 //! backend's node translates; replies go back the way they came.
 
 mod arrive;
+mod second;
 
 use abi::{
     Address, Delivery, Direction, DropReason, EndpointKind, FlowKey, Fragment, Header, Iface, Mesh,
@@ -179,19 +180,32 @@ pub(crate) fn arrive(
     // SAFETY: the pointer came from the map during this run; an aligned word.
     let vtep = unsafe { *vtep };
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
-    let Some(mesh) = Mesh::from_addresses(&addresses) else {
+    let Some(mut mesh) = Mesh::from_addresses(&addresses) else {
         return node::arrive(skb, settings.ingress_net, vtep, header);
     };
+    let is_reply = mesh.direction == MeshDirection::Reply;
+    if is_reply && mesh.second != 0 {
+        let ingress = mesh.second;
+        mesh.second = 0;
+        return second::send(skb, settings, &mesh, ingress);
+    }
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
         return icmp::arrive(skb, settings, &mesh, vtep, header);
     }
     fragments::resolve(settings.ingress_net, header)?;
-    match mesh.direction {
-        MeshDirection::Forward | MeshDirection::ForwardDirect => {
-            arrive::forward(skb, settings, &mesh, vtep, header)
-        }
-        MeshDirection::Reply => arrive_reply(skb, settings, vtep, header),
+    if is_reply {
+        return arrive_reply(skb, settings, vtep, header);
     }
+    let verdict = arrive::forward(skb, settings, &mesh, vtep, header)?;
+    if verdict != Verdict::UNDECIDED {
+        return Ok(verdict);
+    }
+    // Nobody here knows the flow as one of the first choice.
+    let node = second::turn(settings, &mut mesh, vtep);
+    if node != 0 {
+        return second::send(skb, settings, &mesh, node);
+    }
+    arrive::forward(skb, settings, &mesh, vtep, header)
 }
 
 /// At the ingress node: on to the client.
@@ -284,6 +298,7 @@ fn open(
     opening.via = 0;
     opening.seen = 0;
     balance::choose(service, header, 0, opening)?;
+    second::look(service, header, opening)?;
     opening.client = header.source;
     if opening.forward.kind == delivery::TUNNEL {
         opening.forward.kind = delivery::MESH;

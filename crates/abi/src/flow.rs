@@ -118,13 +118,31 @@ pub struct Delivery {
     /// An interface for [`delivery::TASK`], [`delivery::UPLINK`] and [`delivery::DIRECT`], a key of
     /// `vteps` for [`delivery::TUNNEL`] and [`delivery::MESH`].
     pub target: u32,
-    /// The Ethernet address of the task's end, for [`delivery::TASK`].
+    /// The Ethernet address of the task's end, for [`delivery::TASK`]; for [`delivery::MESH`] the second
+    /// number of its frames, see [`Delivery::set_second`].
     pub mac: Mac,
     /// One of [`delivery`].
     pub kind: u16,
 }
 
 const _: () = assert!(size_of::<Delivery>() == 12);
+
+impl Delivery {
+    /// The second number of frames through the mesh: [`crate::Mesh::second`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn second(&self) -> u32 {
+        let [a, b, c, d, _, _] = self.mac;
+        u32::from_ne_bytes([a, b, c, d])
+    }
+
+    /// Gives frames through the mesh a second number.
+    #[inline(always)]
+    pub const fn set_second(&mut self, second: u32) {
+        let [a, b, c, d] = second.to_ne_bytes();
+        self.mac = [a, b, c, d, 0, 0];
+    }
+}
 
 /// Kinds of [`Delivery`].
 pub mod delivery {

@@ -20,7 +20,9 @@ pub const STRAIGHT: [u8; 8] = *b"netd-dsr";
 pub struct Mesh {
     /// The backend that the ingress node chose.
     pub backend: u32,
-    /// Another backend, for a node that does not have the first; 0 for none.
+    /// On the way to a backend, the one that the table before the present one has, for a node that does
+    /// not know the flow of the first; 0 for none. In a frame that was passed on so, and in replies to
+    /// it, the number under which the node that passed it on knows the ingress node, else 0.
     pub second: u32,
     /// Which way the packet goes.
     pub direction: MeshDirection,
@@ -33,6 +35,8 @@ pub enum MeshDirection {
     Forward,
     /// The same, of a flow whose replies the backend's node sends to the client itself.
     ForwardDirect,
+    /// As `Forward`, passed on by a node that does not know the flow: see [`Mesh::second`].
+    PassedOn,
     /// From the backend's node to the ingress node, addressed to the client.
     Reply,
 }
@@ -52,6 +56,7 @@ impl Mesh {
             MeshDirection::Forward => 0,
             MeshDirection::Reply => 1,
             MeshDirection::ForwardDirect => 2,
+            MeshDirection::PassedOn => 3,
         };
         [
             DESTINATION,
@@ -69,6 +74,16 @@ impl Mesh {
         ]
     }
 
+    /// What replies have to carry to get back to the ingress node.
+    #[inline(always)]
+    #[must_use]
+    pub const fn relay(&self) -> u32 {
+        match self.direction {
+            MeshDirection::PassedOn => self.second,
+            MeshDirection::Forward | MeshDirection::ForwardDirect | MeshDirection::Reply => 0,
+        }
+    }
+
     /// Reads the first twelve bytes of an inner frame; `None` when they were not written by this
     /// version of the mesh.
     #[inline(always)]
@@ -82,6 +97,7 @@ impl Mesh {
             0 => MeshDirection::Forward,
             1 => MeshDirection::Reply,
             2 => MeshDirection::ForwardDirect,
+            3 => MeshDirection::PassedOn,
             _ => return None,
         };
         Some(Self {
@@ -102,6 +118,7 @@ mod tests {
             MeshDirection::Forward,
             MeshDirection::Reply,
             MeshDirection::ForwardDirect,
+            MeshDirection::PassedOn,
         ] {
             let mesh = Mesh {
                 backend: 0xdead_beef,
@@ -127,7 +144,7 @@ mod tests {
             direction: MeshDirection::Reply,
         }
         .to_addresses();
-        bytes[7] = 3;
+        bytes[7] = 4;
         assert_eq!(Mesh::from_addresses(&bytes), None);
     }
 }

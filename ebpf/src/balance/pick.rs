@@ -106,7 +106,7 @@ fn address_hash(address: &Address) -> u32 {
 /// With affinity only the client's address counts, so that every node leads the client to the same
 /// backend, whatever it has opened before.
 #[inline(never)]
-fn maglev(service: &Service, request: &Request) -> u32 {
+pub(super) fn maglev(service: &Service, request: &Request) -> u32 {
     let port = if service.affinity_seconds == 0 {
         request.client_port
     } else {

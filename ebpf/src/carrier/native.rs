@@ -271,7 +271,7 @@ fn is_whole_for_task(skb: Skb, settings: &Settings, inner: &Inner, room: usize) 
     if inner.net == settings.ingress_net {
         let (addresses, _) = inner.ethernet.split_at(12);
         let mesh = addresses.first_chunk().and_then(Mesh::from_addresses);
-        if mesh.is_none_or(|mesh| mesh.direction == MeshDirection::Reply) {
+        if mesh.is_none_or(|mesh| mesh.direction == MeshDirection::Reply || mesh.second != 0) {
             return false;
         }
     }

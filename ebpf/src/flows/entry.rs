@@ -88,8 +88,7 @@ impl Entry {
         // half of each, and loses a reply.
         let flow = unsafe { &mut *self.flow };
         flow.via = vtep;
-        flow.delivery.target = back.target;
-        flow.delivery.kind = back.kind;
+        flow.delivery = *back;
     }
 
     /// Counts a packet that names this entry, and takes the entry at its word for a while.

@@ -3,7 +3,7 @@
 use abi::{FlowKey, Header, NetId, Seen, Side, delivery};
 
 use super::{
-    Translation,
+    Opening, Translation,
     entry::{Entry, find, twin},
     forward_key, keep,
 };
@@ -40,6 +40,21 @@ pub(crate) fn leads_to(net: NetId, header: &Header, backend: u32) -> bool {
         let flow = entry.flow();
         flow.backend == backend && flow.delivery.kind == delivery::TASK
     })
+}
+
+/// Whether the packet belongs to a live flow to this backend.
+#[inline(never)]
+pub(crate) fn knows(net: NetId, header: &Header, opening: &Opening) -> bool {
+    let key = FlowKey {
+        server: opening.address,
+        server_port: opening.port,
+        side: Side::Reverse as u8,
+        ..forward_key(net, header)
+    };
+    let Ok(key) = keep(key) else {
+        return false;
+    };
+    find(key).is_some_and(|entry| entry.is_for(header) && entry.takes(header, now_ns()))
 }
 
 fn is_over(owner: &Entry, protocol: u8) -> bool {

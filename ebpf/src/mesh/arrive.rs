@@ -6,6 +6,7 @@ use abi::{
     Verdict, delivery, protocol, tcp,
 };
 
+use super::second;
 use crate::{
     answer::{self, Back},
     balance, deliver, flows,
@@ -55,13 +56,17 @@ pub(super) fn forward(
     let is_as_it_was = match flows::glance(skb, key, Direction::Forward, header) {
         Glance::Settled(flow) => {
             let is_direct = flow.delivery.kind == delivery::DIRECT;
-            Some(flow.via == vtep && is_direct == wants_direct(mesh))
+            let is_same = is_direct == wants_direct(mesh) && flow.via == vtep;
+            Some(is_same && flow.delivery.second() == mesh.relay())
         }
         Glance::Stranger | Glance::Unclear => {
             // Routes may have changed since the last such look.
             let owned = flows::owned(skb, key, Direction::Forward, header);
             owned.map(|flow| {
-                flow.via == vtep && !wants_direct(mesh) && flow.delivery.kind == delivery::MESH
+                flow.via == vtep
+                    && !wants_direct(mesh)
+                    && flow.delivery.kind == delivery::MESH
+                    && flow.delivery.second() == mesh.relay()
             })
         }
     };
@@ -72,6 +77,9 @@ pub(super) fn forward(
         rewrite::destination(skb, header, &backend.address, port)?;
     } else {
         let known = renumbered(skb, mesh, vtep, header, key);
+        if known.is_none() && second::may_know(mesh, header) {
+            return Ok(Verdict::UNDECIDED);
+        }
         if known.is_none()
             && let Err(reason) = open(skb, mesh, vtep, header, backend)
         {
@@ -122,12 +130,13 @@ fn come_from(skb: Skb, mesh: &Mesh, vtep: u32, header: &Header, key: &FlowKey) {
 #[inline(always)]
 fn way_back(skb: Skb, mesh: &Mesh, vtep: u32, header: &Header, reply: &mut Delivery) {
     reply.target = vtep;
-    reply.mac = [0; 6];
+    reply.set_second(mesh.relay());
     reply.kind = delivery::MESH;
     if wants_direct(mesh) {
         let ifindex = route::back(skb, header);
         if ifindex != 0 {
             reply.target = ifindex;
+            reply.mac = [0; 6];
             reply.kind = delivery::DIRECT;
         }
     }

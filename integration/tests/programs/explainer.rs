@@ -116,7 +116,9 @@ fn overlay(packet: &Packet, world: &World) -> Option<Entry> {
     let from = world.contents.vteps.get(&node)?.address;
     let addresses = packet.frame.first_chunk()?;
     let backend = match abi::Mesh::from_addresses(addresses) {
-        Some(mesh) if mesh.direction == abi::MeshDirection::Forward => mesh.backend,
+        Some(mesh) if mesh.direction == abi::MeshDirection::Forward && mesh.second == 0 => {
+            mesh.backend
+        }
         _ if net == world.ingress.0 => return None,
         _ => 0,
     };

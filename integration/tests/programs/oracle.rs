@@ -13,6 +13,7 @@ mod mesh;
 mod node;
 mod pick;
 pub(crate) mod read;
+mod second;
 mod size;
 mod translate;
 mod vip;

@@ -357,6 +357,9 @@ impl World {
                     0
                 };
                 service.flags = service_flag::PUBLISHED | dsr;
+                if !none && dice.chance(60) {
+                    self.picked_before(dice, &mut service, &backends[family]);
+                }
                 self.contents.published.insert(key, service);
                 // One of the node's addresses may have another service.
                 if dice.chance(25) {
@@ -366,6 +369,20 @@ impl World {
                     self.contents.published.insert(key, other);
                 }
             }
+        }
+    }
+
+    /// Gives a service another table, in force until now.
+    fn picked_before(&mut self, dice: &mut Dice, service: &mut Service, backends: &[u32]) {
+        let last = self.contents.picks.keys().next_back();
+        service.second_offset = last.map_or(0, |last| last + 1);
+        service.second_length = 9 + dice.word() % 9;
+        for index in 0..service.second_length {
+            let gone = dice.chance(5);
+            let id = if gone { 2 } else { dice.of(backends) };
+            self.contents
+                .picks
+                .insert(service.second_offset + index, id);
         }
     }
 

@@ -143,12 +143,12 @@ impl Resting {
     }
 
     /// Whether the client's packet is for the frontend by which this flow came.
-    fn is_for(&self, packet: &Reading) -> bool {
+    pub(super) fn is_for(&self, packet: &Reading) -> bool {
         (self.flow.peer, self.flow.peer_port) == (packet.destination, packet.dport)
             && self.flow.client_port == packet.sport
     }
 
-    fn takes(&self, packet: &Reading) -> bool {
+    pub(super) fn takes(&self, packet: &Reading) -> bool {
         let replaced = begins(packet) && half_over(self.flow.seen);
         !replaced && !self.is_dead(packet.protocol)
     }

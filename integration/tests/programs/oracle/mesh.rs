@@ -8,23 +8,27 @@ use super::read::{ICMP, ICMP6, Reading, TCP};
 use super::{Fate, Oracle, Sent, Verdict, answers, pick, to_mac};
 use crate::world::WAY_OUT;
 
-const ONWARDS: u8 = 0;
+pub(super) const ONWARDS: u8 = 0;
 const BACK: u8 = 1;
 /// Onwards, and the answer straight to the client.
-const ONE_WAY: u8 = 2;
+pub(super) const ONE_WAY: u8 = 2;
+/// Onwards, by a node that did not know the flow.
+pub(super) const PASSED_ON: u8 = 3;
 
 /// The inner Ethernet addresses of the mesh for a client's packet.
 pub(super) fn onwards(flow: &abi::Flow) -> [u8; 12] {
     let is_one_way = flow.seen & flows::ONE_WAY != 0;
-    mesh_addresses(flow.backend, if is_one_way { ONE_WAY } else { ONWARDS })
+    let way = if is_one_way { ONE_WAY } else { ONWARDS };
+    mesh_addresses((flow.backend, flow.delivery.second()), way)
 }
 
-/// The inner Ethernet addresses of the mesh: which backend, which way.
-fn mesh_addresses(backend: u32, way: u8) -> [u8; 12] {
+/// The inner Ethernet addresses of the mesh: which backend, what else, which way.
+pub(super) fn mesh_addresses((backend, second): (u32, u32), way: u8) -> [u8; 12] {
     let mut addresses = [0; 12];
     addresses[..2].copy_from_slice(&[2, 1]);
     addresses[2..6].copy_from_slice(&backend.to_be_bytes());
     addresses[6..8].copy_from_slice(&[6, way]);
+    addresses[8..].copy_from_slice(&second.to_be_bytes());
     addresses
 }
 
@@ -121,6 +125,7 @@ impl Oracle {
         self.ready()?;
         let net = self.contents.settings.ingress_net;
         let mut plan = self.choose(service, reading, 0)?;
+        plan = self.second_look(service, reading, (net, plan));
         plan.net = net;
         plan.back = way_back(packet, task);
         if plan.there.kind == flows::TUNNEL {
@@ -173,7 +178,7 @@ impl Oracle {
         } else if flow.delivery.kind == flows::DIRECT {
             sent = self.clamp(sent, reading);
         }
-        let mesh = mesh_addresses(flow.backend, BACK);
+        let mesh = mesh_addresses((flow.backend, flow.delivery.second()), BACK);
         Some(self.hand_on(packet, sent, &flow.delivery, mesh))
     }
 
@@ -184,8 +189,12 @@ impl Oracle {
         let node = self.contents.vtep_ids.get(&address).copied();
         let node = node.ok_or(DropReason::UnknownVtep)?;
         let frame = &packet.frame;
-        if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 2 {
+        if frame[..2] != [2, 1] || frame[6] != 6 || frame[7] > 3 {
             return self.node_talks(packet, &reading, node);
+        }
+        let (backend, second) = (super::read::word(frame, 2), super::read::word(frame, 8));
+        if frame[7] == BACK && second != 0 {
+            return self.pass(packet, mesh_addresses((backend, 0), BACK), second);
         }
         if !reading.has_ports() {
             return self.error_arrives(packet, &reading, node);
@@ -195,18 +204,18 @@ impl Oracle {
         if frame[7] == 1 {
             return self.arrive_reply(packet, &reading, node);
         }
-        let backend = super::read::word(frame, 2);
-        let back = way_home(&reading, node, frame[7] == ONE_WAY);
-        self.arrive_forward(packet, &reading, backend, (node, back))
+        let mesh = (backend, second, frame[7]);
+        self.arrive_forward(packet, &reading, mesh, node)
     }
 
-    fn arrive_forward(
+    pub(super) fn arrive_forward(
         &mut self,
         packet: &Packet,
         reading: &Reading,
-        id: u32,
-        (node, back): (u32, Delivery),
+        (id, second, way): (u32, u32, u8),
+        node: u32,
     ) -> Verdict {
+        let back = way_home(reading, node, (way, second));
         let net = self.contents.settings.ingress_net;
         let length = packet.frame.len();
         let backend = self.contents.backends.get(&id).copied();
@@ -228,6 +237,8 @@ impl Oracle {
             let client_port = flow.client_port;
             self.came_from(&abi::FlowKey { client_port, ..key }, node, back);
             Sent::forward(packet, reading, &flow)
+        } else if second != 0 && way != PASSED_ON && self.is_stray(reading) {
+            return self.ask_second(packet, reading, (id, second, way), node);
         } else {
             let is_last = reading.protocol == TCP && reading.kind & 0x05 != 0;
             if is_last && reading.has_upper() {
@@ -284,7 +295,7 @@ impl Oracle {
         (backend, node): (u32, u32),
     ) -> Verdict {
         let mut refusal = answers::refuse(packet, reading, reason)?;
-        refusal.frame[..12].copy_from_slice(&mesh_addresses(backend, BACK));
+        refusal.frame[..12].copy_from_slice(&mesh_addresses((backend, 0), BACK));
         refusal.carried = Some((self.contents.settings.ingress_net, node));
         Ok(Fate::Sent(refusal))
     }
@@ -347,18 +358,22 @@ impl Oracle {
 
 /// How the answers to a packet from another node leave: straight to the client, if that is wanted and
 /// this node has a route to it, else by the node.
-fn way_home(reading: &Reading, node: u32, is_direct: bool) -> Delivery {
+fn way_home(reading: &Reading, node: u32, (way, second): (u8, u32)) -> Delivery {
     let has_route = !reading.v6 || reading.source.octets()[0] != 0xff;
-    let (target, kind) = if is_direct && has_route {
+    let (target, kind) = if way == ONE_WAY && has_route {
         (WAY_OUT, flows::DIRECT)
     } else {
         (node, flows::MESH)
     };
-    Delivery {
+    let mut delivery = Delivery {
         target,
         mac: [0; 6],
         kind,
+    };
+    if way == PASSED_ON {
+        delivery.set_second(second);
     }
+    delivery
 }
 
 /// Whether no client outside can have the address.

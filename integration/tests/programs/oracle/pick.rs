@@ -58,6 +58,16 @@ impl Oracle {
         attempt: u32,
     ) -> Result<Plan, DropReason> {
         let id = self.pick(service, reading, attempt)?;
+        self.aim(service, reading, id)
+    }
+
+    /// A backend of the service by its number.
+    pub(super) fn aim(
+        &self,
+        service: &Service,
+        reading: &Reading,
+        id: u32,
+    ) -> Result<Plan, DropReason> {
         let backend = self.contents.backends.get(&id).copied();
         let backend = backend.ok_or(DropReason::NoBackend)?;
         Ok(Plan {
@@ -96,6 +106,13 @@ impl Oracle {
         };
         let id = self.entry(service, turn % service.pick_length);
         self.keep(id, stays, client)
+    }
+
+    /// The backend that the table before the present one has.
+    pub(super) fn picked_before(&self, service: &Service, reading: &Reading) -> Option<u32> {
+        let turn = murmur3(&connection_words(reading, service));
+        let at = service.second_offset + turn.checked_rem(service.second_length)?;
+        self.contents.picks.get(&at).copied()
     }
 
     fn pick_live(

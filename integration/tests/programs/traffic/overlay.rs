@@ -141,15 +141,22 @@ fn from_mesh(dice: &mut Dice, world: &World, oracle: &Oracle, packet: &mut Packe
             repeat(dice, oracle, world.ingress).unwrap_or((backend, sketch.clone()));
         (backend, sketch, direction) = (found, again, 0);
     }
-    if direction == 0 && dice.chance(35) {
-        direction = 2;
+    if direction == 0 && dice.chance(50) {
+        direction = dice.of(&[2, 3]);
     }
     if dice.chance(5) {
         let other = dice.of(&all);
         backend = dice.of(&[other, other ^ 1]);
     }
     let [a, b, c, d] = backend.to_be_bytes();
-    sketch.link = [2, 1, a, b, c, d, 6, direction, 0, 0, 0, 0];
+    // Another backend, or another node.
+    let second = match (direction, dice.chance(30)) {
+        (_, false) => 0,
+        (0 | 2, true) => dice.of(&all),
+        (_, true) => dice.word() % 6,
+    };
+    let [e, f, g, h] = second.to_be_bytes();
+    sketch.link = [2, 1, a, b, c, d, 6, direction, e, f, g, h];
     if dice.chance(3) {
         let at = dice.below(12);
         sketch.link[at] = dice.byte();
