@@ -47,6 +47,28 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// A node with this underlay address on which nothing is desired: VXLAN by its registered port
+    /// (RFC 7348).
+    #[must_use]
+    pub fn empty(address: IpAddr) -> Self {
+        Self {
+            address,
+            carrier: Carrier::default(),
+            data_path_port: 4789,
+            ingress: None,
+            gateway_blocks: Vec::new(),
+            vteps: BTreeSet::new(),
+            networks: BTreeMap::new(),
+            node_addresses: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            attachments: BTreeMap::new(),
+            gateways: BTreeMap::new(),
+            services: BTreeMap::new(),
+            published: BTreeMap::new(),
+            backends: BTreeMap::new(),
+        }
+    }
+
     /// The namespaces of the tasks on this node.
     pub(crate) fn namespaces(&self) -> BTreeSet<&Path> {
         let attached = self.attachments.values();

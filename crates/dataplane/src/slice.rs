@@ -264,19 +264,10 @@ fn pick<K: Ord + Clone, V: Clone>(from: &BTreeMap<K, V>, keys: &BTreeSet<K>) -> 
 /// What an edit cannot change and every table depends on. Networks have entries of their own only.
 fn shell(desired: &Desired) -> Desired {
     Desired {
-        address: desired.address,
         carrier: desired.carrier,
         data_path_port: desired.data_path_port,
         ingress: desired.ingress,
-        gateway_blocks: Vec::new(),
         vteps: desired.vteps.clone(),
-        networks: BTreeMap::new(),
-        node_addresses: BTreeMap::new(),
-        endpoints: BTreeMap::new(),
-        attachments: BTreeMap::new(),
-        gateways: BTreeMap::new(),
-        services: BTreeMap::new(),
-        published: BTreeMap::new(),
-        backends: BTreeMap::new(),
+        ..Desired::empty(desired.address)
     }
 }

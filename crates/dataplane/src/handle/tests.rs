@@ -35,14 +35,11 @@ fn settings(directory: &Path) -> Settings {
 
 fn desired(tasks: &[&Namespace]) -> Desired {
     let mut desired = Desired {
-        address: "192.0.2.1".parse().unwrap(),
-        data_path_port: 4789,
         ingress: Some(INGRESS),
         gateway_blocks: vec![
             "172.30.1.0/24".parse().unwrap(),
             "fd00:6e::/64".parse().unwrap(),
         ],
-        carrier: crate::Carrier::Auto,
         vteps: BTreeSet::from(["192.0.2.2".parse().unwrap(), "192.0.2.3".parse().unwrap()]),
         networks: BTreeMap::from([(
             NET,
@@ -66,12 +63,7 @@ fn desired(tasks: &[&Namespace]) -> Desired {
                 "192.0.2.2".parse().unwrap(),
             ),
         ]),
-        endpoints: BTreeMap::new(),
-        attachments: BTreeMap::new(),
-        gateways: BTreeMap::new(),
-        services: BTreeMap::new(),
-        published: BTreeMap::new(),
-        backends: BTreeMap::new(),
+        ..Desired::empty("192.0.2.1".parse().unwrap())
     };
     let ingress = Network {
         name: "ingress".to_owned(),

@@ -54,7 +54,6 @@ fn task(desired: &Desired, mut attachments: Vec<&Attachment>) -> Netns {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
     use abi::NetId;
 
@@ -74,22 +73,7 @@ mod tests {
         let all: Vec<Attachment> = (0..12)
             .map(|number| attachment(100 + number, &format!("eth{number}")))
             .collect();
-        let desired = Desired {
-            address: IpAddr::from([192, 0, 2, 1]),
-            carrier: crate::Carrier::Auto,
-            data_path_port: 4789,
-            ingress: None,
-            gateway_blocks: Vec::new(),
-            vteps: BTreeSet::new(),
-            networks: BTreeMap::new(),
-            node_addresses: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            attachments: BTreeMap::new(),
-            gateways: BTreeMap::new(),
-            services: BTreeMap::new(),
-            published: BTreeMap::new(),
-            backends: BTreeMap::new(),
-        };
+        let desired = Desired::empty(IpAddr::from([192, 0, 2, 1]));
         let namespace = task(&desired, all.iter().rev().collect());
         let nets: Vec<u32> = namespace.networks.iter().map(|it| it.net.0).collect();
         assert_eq!(nets, [100, 101, 102, 103, 104, 105, 106, 107]);

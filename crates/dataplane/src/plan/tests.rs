@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use super::model::{Model, PICKS};
 use super::{Change, Observed, TableChange, plan};
 use crate::desired::{
-    Attachment, Backend, Carrier, Desired, Endpoint, Frontend, Gateway, Location, Network,
-    Published, Service,
+    Attachment, Backend, Desired, Endpoint, Frontend, Gateway, Location, Network, Published,
+    Service,
 };
 use crate::lower::{Facts, Uplink, lower};
 use crate::names::Names;
@@ -97,8 +97,6 @@ fn link(name: &str) -> LinkName {
 
 fn desired(case: &Case) -> Desired {
     let mut desired = Desired {
-        address: v4(192, 0, 2, 1),
-        carrier: Carrier::Auto,
         data_path_port: case.port,
         ingress: Some(INGRESS),
         gateway_blocks: vec!["172.30.1.0/24".parse().unwrap()],
@@ -108,14 +106,7 @@ fn desired(case: &Case) -> Desired {
             .filter(|t| t.node != 0)
             .map(|t| v4(192, 0, 2, 10 + t.node))
             .collect(),
-        networks: BTreeMap::new(),
-        node_addresses: BTreeMap::new(),
-        endpoints: BTreeMap::new(),
-        attachments: BTreeMap::new(),
-        gateways: BTreeMap::new(),
-        services: BTreeMap::new(),
-        published: BTreeMap::new(),
-        backends: BTreeMap::new(),
+        ..Desired::empty(v4(192, 0, 2, 1))
     };
     let ingress = Network {
         name: "ingress".to_owned(),

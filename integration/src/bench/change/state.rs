@@ -63,20 +63,10 @@ pub(super) fn empty() -> Desired {
         mtu: None,
     };
     Desired {
-        address: NODE.into(),
         carrier: dataplane::Carrier::Device,
-        data_path_port: 4789,
-        ingress: None,
-        gateway_blocks: Vec::new(),
         vteps: (0..u32::from(OTHERS)).map(other).collect::<BTreeSet<_>>(),
         networks: BTreeMap::from([(NET, network)]),
-        node_addresses: BTreeMap::new(),
-        endpoints: BTreeMap::new(),
-        attachments: BTreeMap::new(),
-        gateways: BTreeMap::new(),
-        services: BTreeMap::new(),
-        published: BTreeMap::new(),
-        backends: BTreeMap::new(),
+        ..Desired::empty(NODE.into())
     }
 }
 

@@ -17,20 +17,9 @@ fn link(name: &str) -> LinkName {
 
 fn desired(carrier: Carrier) -> Desired {
     Desired {
-        address: ip(OWN),
         carrier,
-        data_path_port: 4789,
-        ingress: None,
-        gateway_blocks: Vec::new(),
         vteps: BTreeSet::from([ip(OTHER)]),
-        networks: BTreeMap::new(),
-        node_addresses: BTreeMap::new(),
-        endpoints: BTreeMap::new(),
-        attachments: BTreeMap::new(),
-        gateways: BTreeMap::new(),
-        services: BTreeMap::new(),
-        published: BTreeMap::new(),
-        backends: BTreeMap::new(),
+        ..Desired::empty(ip(OWN))
     }
 }
 
