@@ -1,6 +1,7 @@
 use api::{Finding, Verdict};
 use axum::Json;
 use axum::extract::State;
+use model::{Carrier, Node, NodeName};
 
 use super::names::Names;
 use super::refusal::Refusal;
@@ -15,6 +16,7 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Finding
     let names = Names::new(state.topology.as_deref());
     let findings = own(&state)
         .into_iter()
+        .chain(carriers(&state))
         .chain(found.into_iter().map(|it| finding(&names, it)));
     let numbered = findings
         .zip(1..)
@@ -74,6 +76,37 @@ fn own(state: &agent::State) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// How packets get to each other node, and why not natively.
+fn carriers(state: &agent::State) -> Vec<Finding> {
+    let (Some(topology), Some(applied)) = (&state.topology, &state.applied) else {
+        return Vec::new();
+    };
+    let own = topology.nodes.get(&state.node);
+    let asks = own.is_some_and(|node| node.carrier == Carrier::Device);
+    let carrier = |(name, node): (&NodeName, &Node)| {
+        let way = applied.ways.get(&node.address)?;
+        let interface = way.interface.as_deref().unwrap_or("its route");
+        let (verdict, message, advice) = match &way.device {
+            None => (Verdict::Ok, format!("native, by {interface}"), ""),
+            Some(reason) if asks => (Verdict::Ok, format!("by the VXLAN device: {reason}"), ""),
+            Some(reason) => (
+                Verdict::Warn,
+                format!("by the VXLAN device, at a higher cost: {reason}"),
+                "remove the cause, or say `carrier = \"device\"` for this node",
+            ),
+        };
+        Some(Finding {
+            id: String::new(),
+            name: "carrier".to_owned(),
+            about: name.to_string(),
+            verdict,
+            message,
+            advice: advice.to_owned(),
+        })
+    };
+    topology.nodes.iter().filter_map(carrier).collect()
 }
 
 fn failed(name: &str, about: &str, message: String, advice: String) -> Finding {

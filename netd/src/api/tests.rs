@@ -352,6 +352,27 @@ async fn doctor_tells_what_netd_knows_and_what_it_finds() {
     );
 }
 
+#[tokio::test]
+async fn doctor_says_why_a_node_is_not_reached_natively() {
+    let node = Node::start(Kernel::Silent);
+    node.change(|state| {
+        let way = dataplane::Way {
+            device: Some("tun0 is not Ethernet".to_owned()),
+            interface: Some("tun0".to_owned()),
+            next_hop: None,
+        };
+        let applied = state.applied.as_mut().unwrap();
+        applied.ways.insert("192.0.2.12".parse().unwrap(), way);
+    });
+    let findings = node.client.doctor().await.unwrap();
+    let carrier = findings.iter().find(|it| it.name == "carrier").unwrap();
+    assert_eq!(
+        (carrier.about.as_str(), carrier.verdict),
+        ("n2", api::Verdict::Warn)
+    );
+    assert!(carrier.message.ends_with("tun0 is not Ethernet"));
+}
+
 fn ask(source: &str, destination: &str) -> api::TraceQuestion {
     api::TraceQuestion {
         source: source.to_owned(),
