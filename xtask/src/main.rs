@@ -131,7 +131,10 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Fix => verify::fix(&workspace)?,
         Task::Demo(passed) => lab(&workspace, Profile::Dev, &["demo"], passed)?,
         Task::Lab(passed) => lab(&workspace, Profile::Dev, &[], passed)?,
-        Task::Bench(passed) => lab(&workspace, Profile::Release, &["bench"], passed)?,
+        Task::Bench(passed) => {
+            setup::peers()?;
+            lab(&workspace, Profile::Release, &["bench"], passed)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

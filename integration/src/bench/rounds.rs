@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-use super::crr::{self, Path, Sample};
 use super::report::{Row, median};
+use super::traffic::{self, Path, Sample, Work};
 use super::{Effort, progress};
 
 /// A round in which others kept more than this part of a CPU busy is not counted, if there are
@@ -14,13 +14,44 @@ const DISTURBED: f64 = 0.04;
 /// After this many times the rounds asked for, what there is has to do.
 const PATIENCE: usize = 3;
 
+/// What is measured, and on which paths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contest<'a> {
+    /// The measurement.
+    pub(super) name: &'static str,
+    pub(super) work: Work,
+    pub(super) paths: &'a [Path],
+    pub(super) comparisons: &'a [Comparison],
+}
+
 /// What is compared: two paths, by their names.
 #[derive(Clone, Debug)]
 pub(super) struct Comparison {
-    pub(super) name: &'static str,
     pub(super) variant: &'static str,
     pub(super) ours: &'static str,
     pub(super) peer: &'static str,
+    pub(super) ratio: Ratio,
+}
+
+/// Which cost is divided by which.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ratio {
+    /// Above 1, netd is cheaper.
+    PeerByOurs,
+    /// Above 1, netd has become dearer than it was at the peer's size.
+    OursByPeer,
+}
+
+impl Comparison {
+    /// Of netd with something else.
+    pub(super) const fn new(variant: &'static str, ours: &'static str, peer: &'static str) -> Self {
+        Self {
+            variant,
+            ours,
+            peer,
+            ratio: Ratio::PeerByOurs,
+        }
+    }
 }
 
 /// One round.
@@ -34,28 +65,28 @@ struct Round {
 
 /// Uses all paths in turn and compares them; `own` are processes that belong to it.
 pub(super) fn compare(
-    paths: &[Path],
-    comparisons: &[Comparison],
+    contest: Contest<'_>,
     own: &BTreeSet<i32>,
     effort: &Effort,
 ) -> Result<Vec<Row>> {
     // Neighbours are resolved, programs compiled, tables warm.
-    for path in paths {
-        crr::sample(path, effort.window / 10, own)?;
+    for path in contest.paths {
+        traffic::sample(path, contest.work, effort.window / 2, own)?;
     }
-    let rounds = quiet_rounds(paths, own, effort)?;
-    let rows = comparisons
+    let rounds = quiet_rounds(contest, own, effort)?;
+    let rows = contest
+        .comparisons
         .iter()
-        .map(|comparison| row(comparison, paths, &rounds));
+        .map(|comparison| row(comparison, contest, &rounds));
     rows.collect()
 }
 
-fn quiet_rounds(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Vec<Round>> {
+fn quiet_rounds(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> Result<Vec<Round>> {
     let mut rounds: Vec<Round> = Vec::new();
     let quiet = |rounds: &[Round]| rounds.iter().filter(|round| round.is_quiet()).count();
     while quiet(&rounds) < effort.rounds && rounds.len() < effort.rounds * PATIENCE {
-        let round = round(paths, own, effort)?;
-        progress(&round.describe(paths, rounds.len() + 1));
+        let round = round(contest, own, effort)?;
+        progress(&round.describe(contest.paths, rounds.len() + 1));
         rounds.push(round);
     }
     let enough = quiet(&rounds) * 2 >= effort.rounds;
@@ -70,10 +101,11 @@ fn quiet_rounds(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<
     Ok(rounds)
 }
 
-fn round(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
-    let samples = paths
+fn round(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
+    let samples = contest
+        .paths
         .iter()
-        .map(|path| crr::sample(path, effort.window, own));
+        .map(|path| traffic::sample(path, contest.work, effort.window, own));
     let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
     let foreign = samples
         .iter()
@@ -82,20 +114,23 @@ fn round(paths: &[Path], own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> 
     Ok(Round { samples, foreign })
 }
 
-fn row(comparison: &Comparison, paths: &[Path], rounds: &[Round]) -> Result<Row> {
-    let ours = values(comparison.ours, paths, rounds)?;
-    let peer = values(comparison.peer, paths, rounds)?;
+fn row(comparison: &Comparison, contest: Contest<'_>, rounds: &[Round]) -> Result<Row> {
+    let ours = values(comparison.ours, contest.paths, rounds)?;
+    let peer = values(comparison.peer, contest.paths, rounds)?;
     let middle = |values: Vec<f64>| median(&values).context("no round was run");
     let pairs = ours.iter().zip(&peer);
     let (ratio, spread) = middle(
         pairs
-            .map(|(ours, peer)| peer.cpu_ns / ours.cpu_ns)
+            .map(|(ours, peer)| match comparison.ratio {
+                Ratio::PeerByOurs => peer.cpu_ns / ours.cpu_ns,
+                Ratio::OursByPeer => ours.cpu_ns / peer.cpu_ns,
+            })
             .collect(),
     )?;
     let rate = |samples: &[Sample]| samples.iter().map(|sample| sample.per_second).collect();
     let cost = ours.iter().map(|sample| sample.cpu_ns).collect();
     Ok(Row {
-        name: comparison.name,
+        name: contest.name,
         variant: comparison.variant.to_owned(),
         ours: middle(rate(&ours))?.0,
         peer: Some(comparison.peer.to_owned()),

@@ -19,7 +19,7 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
     /// For how long each time, in seconds, 0.1 to 600.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }
 

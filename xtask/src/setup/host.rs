@@ -64,14 +64,17 @@ const MACHINE: &[Tool] = &[
     },
 ];
 
+/// What benchmarks compare netd with.
+const PEERS: &[Tool] = &[Tool {
+    program: "haproxy",
+    package: "haproxy",
+}];
+
 /// Installs the programs that are missing.
 ///
 /// # Errors
 /// Without root privileges, without apt, or when a program is missing after all.
 pub(super) fn ensure() -> Result<()> {
-    if !is_root()? {
-        bail!("needs root: network namespaces and kernel programs are not for ordinary users");
-    }
     ensure_tools(TOOLS)
 }
 
@@ -83,7 +86,25 @@ pub(crate) fn ensure_machine() -> Result<()> {
     ensure_tools(MACHINE)
 }
 
+/// Installs what benchmarks compare netd with, as far as it is missing, and sees to it that it does
+/// not run by itself.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) fn ensure_peers() -> Result<()> {
+    let absent = find("haproxy").is_none();
+    ensure_tools(PEERS)?;
+    if absent && find("systemctl").is_some() {
+        // Without systemd there is nothing to keep from starting.
+        let _ = output(command("systemctl").args(["disable", "--now", "haproxy"]));
+    }
+    Ok(())
+}
+
 fn ensure_tools(tools: &[Tool]) -> Result<()> {
+    if !is_root()? {
+        bail!("needs root: network namespaces and kernel programs are not for ordinary users");
+    }
     let missing = missing(tools, |program| find(program).is_some());
     if missing.is_empty() {
         return Ok(());

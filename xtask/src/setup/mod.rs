@@ -19,3 +19,11 @@ pub(crate) fn everything() -> Result<Toolchain> {
     host::ensure()?;
     Toolchain::ensure()
 }
+
+/// Makes sure of what benchmarks compare netd with.
+///
+/// # Errors
+/// As [`everything`].
+pub(crate) fn peers() -> Result<()> {
+    host::ensure_peers()
+}

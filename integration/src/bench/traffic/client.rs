@@ -12,7 +12,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
-use super::server::RESPONSE;
+use super::server::{AGAIN, ONCE, RESPONSE};
 
 /// After this time without any event, nothing works any more.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -21,7 +21,11 @@ const SILENCE: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub(super) struct Client {
     epoll: OwnedFd,
-    target: SocketAddr,
+    targets: Vec<SocketAddr>,
+    /// How many connections were begun.
+    begun: usize,
+    /// Whether a connection is used for operation after operation.
+    keeps: bool,
     slots: Vec<Option<Slot>>,
     operations: u64,
     failures: BTreeMap<String, u64>,
@@ -33,6 +37,7 @@ pub(super) struct Client {
 struct Slot {
     socket: OwnedFd,
     asked: bool,
+    keeps: bool,
     received: usize,
 }
 
@@ -46,11 +51,14 @@ enum Progress {
 }
 
 impl Client {
-    /// Begins with `connections` connections, from the namespace of the calling thread.
-    pub(super) fn start(target: SocketAddr, connections: usize) -> Result<Self> {
+    /// Begins with `connections` connections, from the namespace of the calling thread, to the
+    /// targets in turn.
+    pub(super) fn start(targets: &[SocketAddr], connections: usize, keeps: bool) -> Result<Self> {
         let mut client = Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("make an epoll set")?,
-            target,
+            targets: targets.to_vec(),
+            begun: 0,
+            keeps,
             slots: (0..connections).map(|_| None).collect(),
             operations: 0,
             failures: BTreeMap::new(),
@@ -118,7 +126,15 @@ impl Client {
         };
         match slot.progress(flags) {
             Progress::Waits => return Ok(()),
-            Progress::Done => self.operations += 1,
+            Progress::Done => {
+                self.operations += 1;
+                if self.keeps && !self.stopping {
+                    return match slot.ask() {
+                        Ok(()) => Ok(()),
+                        Err(error) => Err(error).context("ask again"),
+                    };
+                }
+            }
             Progress::Failed(error) => self.fail(&error.to_string()),
             Progress::CutShort => self.fail("closed before the whole answer"),
         }
@@ -135,14 +151,16 @@ impl Client {
     }
 
     fn connect(&mut self, index: usize) -> Result<()> {
-        let family = match self.target {
+        let target = self.targets[self.begun % self.targets.len()];
+        self.begun += 1;
+        let family = match target {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket =
             net::socket_with(family, SocketType::STREAM, flags, None).context("make a socket")?;
-        match net::connect(&socket, &self.target) {
+        match net::connect(&socket, &target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).context("connect"),
         }
@@ -157,6 +175,7 @@ impl Client {
         self.slots[index] = Some(Slot {
             socket,
             asked: false,
+            keeps: self.keeps,
             received: 0,
         });
         Ok(())
@@ -173,9 +192,8 @@ impl Slot {
             if !flags.contains(EventFlags::OUT) {
                 return Progress::Waits;
             }
-            self.asked = true;
-            return match net::send(&self.socket, b"?", SendFlags::NOSIGNAL) {
-                Ok(_) => Progress::Waits,
+            return match self.ask() {
+                Ok(()) => Progress::Waits,
                 Err(error) => Progress::Failed(error),
             };
         }
@@ -187,10 +205,19 @@ impl Slot {
                 Err(error) => return Progress::Failed(error),
             }
         }
+        let whole = self.received == RESPONSE.len();
         match flags.contains(EventFlags::RDHUP) {
+            false if self.keeps && whole => Progress::Done,
             false => Progress::Waits,
-            true if self.received == RESPONSE.len() => Progress::Done,
+            true if whole && !self.keeps => Progress::Done,
             true => Progress::CutShort,
         }
+    }
+
+    fn ask(&mut self) -> Result<(), Errno> {
+        self.asked = true;
+        self.received = 0;
+        let question = if self.keeps { AGAIN } else { ONCE };
+        net::send(&self.socket, question, SendFlags::NOSIGNAL).map(drop)
     }
 }

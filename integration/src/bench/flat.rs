@@ -1,0 +1,182 @@
+//! What a connection costs with so many services or published ports, against ten of them.
+//!
+//! Connections go to many of them in turn, so that tables are as cold as they are with traffic for
+//! all; the backend is always the same.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+
+use super::fabric::{self, Fabric};
+use super::report::Row;
+use super::rounds::{Comparison, Contest, Ratio};
+use super::traffic::{PORT, Path, Work};
+use super::{Effort, progress};
+use crate::lab::Family;
+use crate::lab::topology::{Network, Port, Service, Topology};
+
+const NETWORK: &str = "bench";
+const VIP_PORT: u16 = 80;
+/// The first VIP, in the network's subnet.
+const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 0);
+/// The first published port; the client's own are below.
+const FIRST_PORT: u16 = 30_000;
+/// So many are dialled, evenly spread over all.
+const DIALLED: u32 = 1_000;
+
+const FEW: Size = Size {
+    services: 10,
+    ports: 10,
+    names: ["10 services", "10 ports"],
+};
+const THOUSAND: Size = Size {
+    services: 1_000,
+    ports: 1_000,
+    names: ["1,000 services", "1,000 ports"],
+};
+const TEN_THOUSAND: Size = Size {
+    services: 10_000,
+    ports: 10_000,
+    names: ["10,000 services", "10,000 ports"],
+};
+const HUNDRED_THOUSAND: Size = Size {
+    services: 100_000,
+    ports: 10,
+    names: ["100,000 services", "10 ports beside"],
+};
+
+/// How much there is.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    services: u32,
+    ports: u16,
+    /// What the paths to services and to ports are called.
+    names: [&'static str; 2],
+}
+
+/// `flat-10k`.
+pub(super) fn to_10k(effort: &Effort) -> Result<Vec<Row>> {
+    let comparisons = [
+        grown("vip-1k", THOUSAND.names[0], FEW.names[0]),
+        grown("vip-10k", TEN_THOUSAND.names[0], FEW.names[0]),
+        grown("ingress-1k", THOUSAND.names[1], FEW.names[1]),
+        grown("ingress-10k", TEN_THOUSAND.names[1], FEW.names[1]),
+    ];
+    run(
+        "flat-10k",
+        &[FEW, THOUSAND, TEN_THOUSAND],
+        &comparisons,
+        effort,
+    )
+}
+
+/// `flat-100k`.
+pub(super) fn to_100k(effort: &Effort) -> Result<Vec<Row>> {
+    let comparisons = [
+        grown("vip-100k", HUNDRED_THOUSAND.names[0], FEW.names[0]),
+        grown("ingress-beside", HUNDRED_THOUSAND.names[1], FEW.names[1]),
+    ];
+    run("flat-100k", &[FEW, HUNDRED_THOUSAND], &comparisons, effort)
+}
+
+const fn grown(variant: &'static str, ours: &'static str, peer: &'static str) -> Comparison {
+    Comparison {
+        ratio: Ratio::OursByPeer,
+        ..Comparison::new(variant, ours, peer)
+    }
+}
+
+fn run(
+    name: &'static str,
+    sizes: &[Size],
+    comparisons: &[Comparison],
+    effort: &Effort,
+) -> Result<Vec<Row>> {
+    let (mut fabrics, mut paths) = (Vec::new(), Vec::new());
+    for size in sizes {
+        progress(&format!("{name}: two nodes, {}", size.names[0]));
+        let fabric = size.fabric()?;
+        paths.extend(size.paths(&fabric)?);
+        fabrics.push(fabric);
+    }
+    let contest = Contest {
+        name,
+        work: Work::Crr,
+        paths: &paths,
+        comparisons,
+    };
+    fabric::compare_across(fabrics, contest, effort)
+}
+
+impl Size {
+    fn fabric(self) -> Result<Fabric> {
+        let mut fabric = Fabric::new(2, 2)?;
+        fabric.add_tasks(&[("ask", "n1"), ("far", "n2")])?;
+        let topology = self.topology(&fabric);
+        fabric.start(&topology)?;
+        fabric.ask_from("ask")?;
+        fabric.ask_from("client")?;
+        fabric.serve("far")?;
+        Ok(fabric)
+    }
+
+    fn topology(self, fabric: &Fabric) -> Topology {
+        let mut topology = fabric.topology();
+        topology.network.push(Network {
+            name: NETWORK.to_owned(),
+            vni: 4097,
+            subnets: vec!["10.64.0.0/12".to_owned()],
+            socket_lb: Some(false),
+            ..Network::default()
+        });
+        topology.attach(fabric.lab(), "ask", NETWORK, 11);
+        topology.attach(fabric.lab(), "far", NETWORK, 12);
+        for number in 0..self.services {
+            topology.service.push(Service {
+                vips: vec![vip(number).into()],
+                ports: vec![Port::tcp(VIP_PORT, PORT)],
+                ..Service::new(&format!("s{number}"), NETWORK, &["far"])
+            });
+        }
+        if let Some(first) = topology.service.first_mut() {
+            let ports = FIRST_PORT..FIRST_PORT + self.ports;
+            first.publish = ports.map(published).collect();
+        }
+        topology
+    }
+
+    fn paths(self, fabric: &Fabric) -> Result<[Path; 2]> {
+        let node = fabric.address("n1", Family::V4).context("an address")?;
+        let vips = spread(self.services, |number| (vip(number).into(), VIP_PORT));
+        let port = |number| u16::try_from(number).unwrap_or(0) + FIRST_PORT;
+        let ports = spread(self.ports.into(), |number| (node, port(number)));
+        let path = |name, from, targets| Path {
+            name,
+            namespace: fabric.lab().namespace(from),
+            targets,
+        };
+        Ok([
+            path(self.names[0], "ask", vips),
+            path(self.names[1], "client", ports),
+        ])
+    }
+}
+
+/// Balanced in turn: with a Maglev table each, 10,000 ports would need more than all picks.
+fn published(port: u16) -> Port {
+    Port {
+        algorithm: Some("rr".to_owned()),
+        ..Port::tcp(port, PORT)
+    }
+}
+
+/// Up to [`DIALLED`] of `count`, far from each other in turn.
+fn spread(count: u32, target: impl Fn(u32) -> (IpAddr, u16)) -> Vec<SocketAddr> {
+    let step = (count / DIALLED).max(1);
+    let numbers = (0..count).step_by(usize::try_from(step).unwrap_or(1));
+    numbers.map(|number| target(number).into()).collect()
+}
+
+fn vip(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(FIRST_VIP) + number)
+}
