@@ -31,10 +31,7 @@ const PROCESSORS: &str = "2";
 
 /// Tells tests that waiting takes that many times as long here.
 const SLOWNESS_VARIABLE: &str = "NETD_TEST_SLOWNESS";
-const SLOWNESS: &str = "10";
-/// Random packets for each program.
-const PACKETS_VARIABLE: &str = "NETD_TEST_PACKETS";
-const PACKETS: &str = "500";
+const SLOWNESS: &str = "30";
 /// Has the figures of the programs written instead of compared.
 const RECORD_VARIABLE: &str = "NETD_RECORD_INSTRUCTIONS";
 const RECORD: &str = "ebpf/instructions.toml";
@@ -50,7 +47,6 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
         &["underlay", "without_socket_hooks", "--skip", "native"],
     ),
     ("netd-integration", "restart", &["--skip", "classic"]),
-    ("netd-integration", "programs", &["anything"]),
 ];
 
 /// Runs those of the tests whose program's name contains `filter`, and prints `N passed, M failed`.
@@ -138,7 +134,6 @@ impl<'a> Machine<'a> {
         for (name, value) in [
             (DIRECTORY_VARIABLE, bin.display().to_string()),
             (SLOWNESS_VARIABLE, SLOWNESS.to_owned()),
-            (PACKETS_VARIABLE, PACKETS.to_owned()),
             ("RUST_LIB_BACKTRACE", "0".to_owned()),
             ("RECORD", record.display().to_string()),
         ] {
