@@ -90,18 +90,20 @@ pub(crate) fn refuse(
     if !reason.is_told() || !header.has_transport() {
         return Err(reason);
     }
+    // Before the packet becomes its answer: the sample is of what was sent.
     if header.protocol == protocol::TCP {
         if !reset::is_due(header) {
             return Err(reason);
         }
+        drops::count(skb, reason, header);
         reset::write(skb, header)?;
     } else {
         if !unreachable::is_due(header) || !limit::admits() {
             return Err(reason);
         }
+        drops::count(skb, reason, header);
         unreachable::write(skb, header)?;
     }
-    drops::count(skb, reason, header);
     back.send(skb)
 }
 

@@ -7,7 +7,7 @@ mod pick;
 
 use abi::{
     Algorithm, Backend, Delivery, DropReason, EndpointKey, Header, NetId, Service, ServiceKey,
-    delivery, pick_index, protocol, tcp,
+    backend_state, delivery, pick_index, protocol, tcp,
 };
 
 pub(crate) use self::pick::Request;
@@ -119,6 +119,38 @@ pub(crate) fn aim(
         backend.port
     };
     reach(backend, &mut opening.forward)
+}
+
+/// How many backends are tried for a client whose own has not answered.
+const ATTEMPTS: u32 = 4;
+
+/// As [`choose`]: not the backend that has not answered the client, if there is another.
+#[inline(always)]
+pub(crate) fn choose_other(
+    service: &Service,
+    header: &Header,
+    opening: &mut Opening,
+) -> Result<(), DropReason> {
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        choose(service, header, attempt, opening)?;
+        if opening.backend != opening.avoid {
+            break;
+        }
+        attempt += 1;
+    }
+    Ok(())
+}
+
+/// Whether a backend drains, or is gone.
+#[inline(never)]
+pub(crate) fn is_leaving(id: u32) -> bool {
+    let Some(backend) = BACKENDS.get_ptr(id) else {
+        return true;
+    };
+    // SAFETY: as in `choose`.
+    let backend: &Backend = unsafe { &*backend };
+    backend.state == backend_state::DRAINING
 }
 
 /// How to reach a backend from here.

@@ -15,11 +15,12 @@ use abi::{
     delivery,
 };
 
-use self::entry::{find, twin};
+use self::entry::{Entry, find, twin};
 pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
 pub(crate) use self::peek::{knows, leads_to, peek};
 pub(crate) use self::settled::{Glance, glance};
 use crate::{
+    balance,
     drops::now_ns,
     maps::{KEY, slot},
     skb::Skb,
@@ -48,8 +49,13 @@ pub(crate) struct Translation {
 }
 
 /// Passes one of the client's packets; `None` when it has no live flow.
+///
+/// A client that asks again because its backend has not answered loses its flow, and its next one
+/// avoids that backend. Datagrams leave a backend that drains: nothing tells when they end.
 #[inline(never)]
 pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static Translation> {
+    let opening = Opening::room().ok()?;
+    opening.avoid = 0;
     let mut key = keep(forward_key(net, header)).ok()?;
     let entry = find(key)?;
     let mut owner = entry;
@@ -63,11 +69,26 @@ pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static 
         // The key of the other entry of the owner's is made in the same place.
         key = keep(*key).ok()?;
     }
-    if !owner.takes(header, now_ns()) {
+    let now = now_ns();
+    if !owner.takes(header, now) {
+        owner.remove(key);
+        return None;
+    }
+    // At the backend's node it is not to be decided who the backend is.
+    let is_arrival =
+        key.side == Side::Reverse as u8 && owner.flow().delivery.kind == delivery::MESH;
+    if !is_arrival && owner.is_forlorn(header, now) && may_be_given_up(&owner) {
+        opening.avoid = owner.flow().backend;
+        owner.remove(key);
+        return None;
+    }
+    if !is_arrival && owner.has_to_move(header) {
         owner.remove(key);
         return None;
     }
     entry.count(Direction::Forward, skb);
+    entry.confirm();
+    owner.confirm();
     owner.pass(key, Direction::Forward, header);
     Some(translation)
 }
@@ -102,8 +123,19 @@ pub(crate) fn owned(
     // First: when the packet is the flow's last, its entry moves.
     let translation = entry.translation().ok()?;
     entry.count(direction, skb);
+    if !entry.has_to_move(header) {
+        entry.confirm();
+    }
     entry.pass(key, direction, header);
     Some(translation)
+}
+
+/// Whether an opening may go to another backend: one that is sent on untranslated only if its backend
+/// is on its way out. That one's answer may be on its way too, and from the same node.
+#[inline(always)]
+fn may_be_given_up(owner: &Entry) -> bool {
+    let flow = owner.flow();
+    flow.delivery.kind != delivery::MESH || balance::is_leaving(flow.backend)
 }
 
 /// Keeps a key where the stack need not hold it: one at a time for each CPU.

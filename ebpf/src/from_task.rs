@@ -62,7 +62,10 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
         return Err(DropReason::SpoofedSource);
     }
     let net = iface.net;
-    let target = deliver::endpoint(net, &header.destination).ok_or(DropReason::NoEndpoint)?;
+    // Whoever was connected to a task that is gone would wait for ever.
+    let Some(target) = deliver::endpoint(net, &header.destination) else {
+        return answer::refuse(skb, header, DropReason::NoEndpoint, back_to(skb, iface));
+    };
     match EndpointKind::from_u8(target.kind) {
         Some(EndpointKind::Vip) => match vip::glance(skb, net, header) {
             Glance::Settled(flow) => {
@@ -81,6 +84,15 @@ fn from_network(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
         },
         Some(EndpointKind::Gateway) => to_gateway(skb, iface, header),
         Some(EndpointKind::Node) | None => Err(DropReason::NoEndpoint),
+    }
+}
+
+/// The way back to the task itself.
+#[inline(always)]
+fn back_to(skb: Skb, iface: &Iface) -> Back {
+    Back::Task {
+        ifindex: skb.ifindex(),
+        mac: iface.mac,
     }
 }
 
@@ -117,11 +129,7 @@ fn to_task(
         vip::apply_reply(skb, header, translation)?;
     } else if target.vtep != 0 && !size::fits(skb, header)? {
         let source = vip::hairpin_client(net, header)?;
-        let back = Back::Task {
-            ifindex: skb.ifindex(),
-            mac: iface.mac,
-        };
-        return answer::too_big(skb, header, &source, back);
+        return answer::too_big(skb, header, &source, back_to(skb, iface));
     }
     deliver::to_endpoint(skb, net, target)
 }
@@ -130,14 +138,7 @@ fn to_task(
 #[inline(never)]
 fn to_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict, DropReason> {
     if header.is_echo_request() {
-        return answer::echo(
-            skb,
-            header,
-            Back::Task {
-                ifindex: skb.ifindex(),
-                mac: iface.mac,
-            },
-        );
+        return answer::echo(skb, header, back_to(skb, iface));
     }
     if iface.flags & iface::BACKS != 0
         && let Some(translation) = vip::reply(skb, iface.net, header)
@@ -166,11 +167,7 @@ fn from_gateway(skb: Skb, iface: &Iface, header: &mut Header) -> Result<Verdict,
     // they say the gateway address.
     let is_unbound = header.protocol == protocol::UDP && !ingress.is_unspecified();
     if is_ingress || is_unbound {
-        let back = Back::Task {
-            ifindex: skb.ifindex(),
-            mac: iface.mac,
-        };
-        let verdict = mesh::reply(skb, settings, header, ingress, back)?;
+        let verdict = mesh::reply(skb, settings, header, ingress, back_to(skb, iface))?;
         if verdict != Verdict::PASS {
             return Ok(verdict);
         }

@@ -297,7 +297,7 @@ fn open(
     opening.reply = reply_delivery(skb, client);
     opening.via = 0;
     opening.seen = 0;
-    balance::choose(service, header, 0, opening)?;
+    balance::choose_other(service, header, opening)?;
     second::look(service, header, opening)?;
     opening.client = header.source;
     if opening.forward.kind == delivery::TUNNEL {

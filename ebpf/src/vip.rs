@@ -145,7 +145,7 @@ fn open(skb: Skb, iface: &Iface, header: &Header) -> Result<(), DropReason> {
     };
     opening.via = 0;
     opening.seen = 0;
-    balance::choose(service, header, 0, opening)?;
+    balance::choose_other(service, header, opening)?;
     opening.client = header.source;
     if opening.forward.kind == delivery::TASK && opening.forward.target == skb.ifindex() {
         opening.client = hairpin_client(iface.net, header)?;

@@ -5,6 +5,7 @@
 //! `netd-lab down`. Everything that is made is recorded in `/run/netd-lab/NAME/` before it is made,
 //! so that a lab half made can be taken down as well.
 
+pub mod crowd;
 pub mod demo;
 mod document;
 mod down;

@@ -4,70 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use integration::lab::demo::{self, HTTP_PORT, NETWORK, PROBE, UDP_PORT};
-use integration::lab::topology::{Port, Service, Topology};
+use integration::lab::crowd::Crowd;
+use integration::lab::demo::{self, HTTP_PORT, NETWORK, PROBE};
+use integration::lab::topology::{Port, Service};
 use integration::lab::{Family, Lab, Spec};
-use integration::load::{self, Mode, Plan, Running};
+use integration::load::{self, Mode, Plan};
+use integration::probe::{self, Transport};
 use integration::{can_make_labs, netns, wait};
 
 /// How often the topology is edited under load.
 const EDITS: u8 = 10;
 
-/// Clients of every kind, from inside and outside, local and remote, over both families.
-fn everybody(lab: &Lab, topology: &Topology) -> Result<Vec<(String, Running)>> {
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let node = |name: &str| node_address(lab, name, family);
-        let vip = |service: &str| topology.vip(service, family).context("a VIP");
-        let cases = [
-            // To one node: the same client port to two nodes is a matter of its own.
-            ("client", Mode::Crr, SocketAddr::new(node("n3")?, HTTP_PORT)),
-            ("client", Mode::Rr, SocketAddr::new(node("n3")?, HTTP_PORT)),
-            ("client", Mode::Udp, SocketAddr::new(node("n2")?, UDP_PORT)),
-            (PROBE, Mode::Crr, SocketAddr::new(vip("web")?, 80)),
-            (PROBE, Mode::Rr, SocketAddr::new(vip("web")?, 80)),
-            (PROBE, Mode::Udp, SocketAddr::new(vip("echo")?, 7)),
-        ];
-        for (member, mode, target) in cases {
-            let plan = Plan {
-                connections: 2,
-                ..Plan::new(mode, target)
-            };
-            let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
-            all.push((format!("{member} {mode:?} {target}"), running));
-        }
-    }
-    progress(&all)?;
-    Ok(all)
-}
-
-/// Waits until each has done some more.
-fn progress(all: &[(String, Running)]) -> Result<()> {
-    for (name, running) in all {
-        let before = running.operations();
-        wait::until(Duration::from_secs(20), &format!("{name} goes on"), || {
-            running.operations() >= before + 20
-        })?;
-    }
-    Ok(())
-}
-
-fn nobody_noticed(all: Vec<(String, Running)>) -> Result<()> {
-    progress(&all)?;
-    let mut failures = Vec::new();
-    for (name, running) in all {
-        let report = running.stop()?;
-        if report.errors > 0 {
-            let (errors, operations) = (report.errors, report.operations);
-            let kinds = report.error_kinds;
-            failures.push(format!(
-                "{name}: {errors} errors beside {operations} successes {kinds:?}"
-            ));
-        }
-    }
-    ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    Ok(())
-}
+/// What clients do that must not notice.
+const EVERYTHING: [Mode; 3] = [Mode::Crr, Mode::Rr, Mode::Udp];
 
 fn node_address(lab: &Lab, node: &str, family: Family) -> Result<IpAddr> {
     let node = lab.document().node(node).context("no such node")?;
@@ -81,7 +30,7 @@ fn edits_of_other_things_are_not_noticed() -> Result<()> {
     }
     let mut lab = demo::up(Spec::new(&Spec::unique_name("edit"), 3))?;
     let topology = demo::topology(&lab);
-    let all = everybody(&lab, &topology)?;
+    let all = Crowd::gather(&lab, &topology, &EVERYTHING)?;
     for number in 0..EDITS {
         let mut edited = topology.clone();
         edited.add_network("more", 20 + number);
@@ -96,13 +45,13 @@ fn edits_of_other_things_are_not_noticed() -> Result<()> {
         lab.apply_topology(&edited)?;
         let port = 9000 + u16::from(number);
         let target = SocketAddr::new(node_address(&lab, "n2", Family::V6)?, port);
-        let ask = || integration::probe::ask(integration::probe::Transport::Tcp, target);
+        let ask = || probe::ask(Transport::Tcp, target);
         let outcome = netns::inside(&lab.namespace("client"), ask)?;
         ensure!(outcome.answered()?.0.task == task, "another task answered");
         lab.apply_topology(&topology)?;
         lab.remove_task(&task)?;
     }
-    nobody_noticed(all)?;
+    all.leave_unharmed()?;
     lab.down()
 }
 
@@ -113,7 +62,7 @@ fn a_backend_that_comes_loses_nobody() -> Result<()> {
     }
     let mut lab = demo::up(Spec::new(&Spec::unique_name("grow"), 3))?;
     let base = demo::topology(&lab);
-    let all = everybody(&lab, &base)?;
+    let all = Crowd::gather(&lab, &base, &EVERYTHING)?;
     lab.add_task("late", "n3")?;
     let mut grown = base;
     grown.attach(&lab, "late", NETWORK, 40);
@@ -123,20 +72,14 @@ fn a_backend_that_comes_loses_nobody() -> Result<()> {
             .extend(Service::new("", "", &["late"]).backends);
     }
     lab.apply_topology(&grown)?;
-    // New connections meet the newcomer.
+    // New connections meet the newcomer, when every node has had time to hear of it.
     let target = SocketAddr::new(grown.vip("web", Family::V6).context("a VIP")?, 80);
-    let plan = Plan::new(Mode::Crr, target);
-    let running = netns::inside(&lab.namespace(PROBE), || load::start(&plan))?;
-    wait::until(Duration::from_secs(10), "30 requests", || {
-        running.operations() >= 30
+    let ask = || probe::ask(Transport::Tcp, target);
+    wait::until(Duration::from_secs(10), "the newcomer answers", || {
+        let outcome = netns::inside(&lab.namespace(PROBE), ask);
+        outcome.is_ok_and(|it| it.answered().is_ok_and(|(it, _)| it.task == "late"))
     })?;
-    let report = running.stop()?;
-    ensure!(
-        report.tasks.contains_key("late"),
-        "{:?} answered",
-        report.tasks
-    );
-    nobody_noticed(all)?;
+    all.leave_unharmed()?;
     lab.down()
 }
 

@@ -166,7 +166,7 @@ fn what_goes_nowhere_is_told_with_its_reason() -> Result<()> {
     let elsewhere = format!("{node}:9");
     for (source, target, verdict, reason) in [
         (PROBE, "web:81", "refuse", "no-port"),
-        (PROBE, "10.0.1.99:80", "drop", "no-endpoint"),
+        (PROBE, "10.0.1.99:80", "refuse", "no-endpoint"),
         (PROBE, "198.51.100.1:80", "stack", ""),
         (PROBE, &published, "deliver", ""),
         (&outside, &elsewhere, "stack", ""),

@@ -6,9 +6,11 @@
 
 mod desired;
 mod load;
+mod newcomers;
 mod parse;
 mod watch;
 
 pub(crate) use desired::desired;
 pub(crate) use load::{LoadError, Loaded, load, unfit};
+pub(crate) use newcomers::Newcomers;
 pub(crate) use watch::Watch;

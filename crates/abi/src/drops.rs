@@ -47,7 +47,7 @@ reasons! {
     NeighbourNoise = 6, "neighbour-noise";
     /// The task used a source address that is not its own.
     SpoofedSource = 7, "spoofed-source";
-    /// Nobody in this network has the destination address.
+    /// Nobody in this network has the destination address; a task that sent to it was told.
     NoEndpoint = 8, "no-endpoint";
     /// The destination is a network's gateway address, which answers nothing but echo requests.
     ToGateway = 9, "to-gateway";
@@ -113,7 +113,12 @@ impl DropReason {
     pub const fn is_told(self) -> bool {
         matches!(
             self,
-            Self::NoBackend | Self::NoPort | Self::NoFlow | Self::Collision | Self::PortReserved
+            Self::NoBackend
+                | Self::NoPort
+                | Self::NoFlow
+                | Self::Collision
+                | Self::PortReserved
+                | Self::NoEndpoint
         )
     }
 

@@ -205,6 +205,22 @@ impl Seen {
     /// Replies go past this node: of such a flow, which entered here, it sees the client's side only.
     pub const ONE_WAY: u32 = 1 << 5;
 
+    /// How long the client has to wait before its second opening packet counts as a sign that nobody
+    /// will answer the first, in nanoseconds. TCP repeats a SYN after a second (RFC 6298 §2.1); what
+    /// comes sooner is a duplicate on the wire.
+    pub const FORLORN_NS: u64 = 500_000_000;
+
+    /// Whether a client's packet with these TCP flags asks again for what it asked for long ago, and
+    /// nobody has answered: it may ask somebody else.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_forlorn(self, protocol: u8, tcp_flags: u8, last_ns: u64, now_ns: u64) -> bool {
+        protocol == protocol::TCP
+            && tcp::is_initial(tcp_flags)
+            && matches!(self.state(), FlowState::Opening)
+            && now_ns.saturating_sub(last_ns) >= Self::FORLORN_NS
+    }
+
     /// The bits that a packet adds.
     #[inline(always)]
     #[must_use]
@@ -355,6 +371,20 @@ mod tests {
         assert!(seen.is_reopened_by(protocol::TCP, tcp::SYN));
         assert!(!seen.is_reopened_by(protocol::TCP, tcp::SYN | tcp::ACK));
         assert!(!seen.is_reopened_by(protocol::UDP, tcp::SYN));
+    }
+
+    #[test]
+    fn only_an_opening_that_waits_may_ask_somebody_else() {
+        let (begin, later) = (1_000_000_000, 1_000_000_000 + Seen::FORLORN_NS);
+        let is_forlorn = |seen: Seen, flags, now| seen.is_forlorn(protocol::TCP, flags, begin, now);
+        let waiting = after(&[(false, tcp::SYN)]);
+        assert!(is_forlorn(waiting, tcp::SYN, later));
+        assert!(!is_forlorn(waiting, tcp::SYN, later - 1), "a duplicate");
+        assert!(!is_forlorn(waiting, tcp::ACK, later));
+        assert!(!waiting.is_forlorn(protocol::UDP, tcp::SYN, begin, later));
+        let answered = after(&[(false, tcp::SYN), (true, tcp::SYN | tcp::ACK)]);
+        assert!(!is_forlorn(answered, tcp::SYN, later));
+        assert!(!is_forlorn(waiting, tcp::SYN, 0), "clocks of CPUs differ");
     }
 
     #[test]

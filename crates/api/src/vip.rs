@@ -29,6 +29,8 @@ pub struct Vip {
     pub affinity: u32,
     /// The backends, one for each endpoint, address and target port.
     pub backends: Vec<Backend>,
+    /// The same of the service's published ports, at their addresses in the ingress network.
+    pub published: Vec<Backend>,
 }
 
 /// A balanced port.

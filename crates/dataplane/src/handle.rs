@@ -312,7 +312,7 @@ impl Dataplane {
                 .pins()
                 .forget_other_layouts()
                 .map_err(problem)?;
-            let swept = self.maps.sweep_flows().map_err(problem)?;
+            let swept = self.maps.sweep_flows(bpf::now_ns()).map_err(problem)?;
             tracing::debug!(swept, "flows that led nowhere");
             self.settled = true;
         }

@@ -1,7 +1,8 @@
 //! What has to change, in an order in which traffic never meets a half-made thing: pure.
 //!
-//! First everything new is made, interfaces still down, then the tables are published from the
-//! backends up to the frontends, then interfaces come up; what is no longer wanted goes in reverse.
+//! First everything new is made, interfaces still down; then the tables are published from the
+//! backends up to new frontends; then interfaces come up, and frontends that are there pick who is new.
+//! What is no longer wanted goes in reverse.
 
 mod links;
 mod tables;
@@ -183,6 +184,7 @@ pub(crate) fn plan(wanted: &World, observed: &Observed) -> Result<Vec<Change>, P
     let mut changes = links.before;
     changes.extend(tables.put.into_iter().map(Change::Table));
     changes.extend(links.after);
+    changes.extend(tables.publish.into_iter().map(Change::Table));
     changes.extend(tables.remove.into_iter().map(Change::Table));
     changes.extend(links.removal);
     Ok(changes)
@@ -194,8 +196,8 @@ pub(crate) fn plan(wanted: &World, observed: &Observed) -> Result<Vec<Change>, P
 /// As [`plan`].
 pub(crate) fn plan_tables(wanted: &Tables, observed: &Observed) -> Result<Vec<Change>, Problem> {
     let tables = tables::plan(wanted, observed)?;
-    let all = tables.put.into_iter().chain(tables.remove);
-    Ok(all.map(Change::Table).collect())
+    let all = tables.put.into_iter().chain(tables.publish);
+    Ok(all.chain(tables.remove).map(Change::Table).collect())
 }
 
 #[cfg(test)]

@@ -152,6 +152,7 @@ pub fn follow(tables: &dyn Tables, entry: Entry, packet: Packet) -> Path {
     };
     let mut walk = Walk {
         tables,
+        avoid: 0,
         path: Path {
             program,
             steps: Vec::new(),
@@ -204,6 +205,8 @@ impl Stop {
 struct Walk<'a> {
     tables: &'a dyn Tables,
     path: Path,
+    /// The backend that has not answered the same packet, 0 for none.
+    avoid: u32,
 }
 
 impl Walk<'_> {

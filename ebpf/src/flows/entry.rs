@@ -2,12 +2,13 @@
 
 use abi::{
     Delivery, Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery,
+    protocol,
 };
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
 use super::Translation;
 use crate::{
-    atomic,
+    atomic, balance,
     drops::now_ns,
     loads,
     maps::{EMBRYOS, FLOWS, TRANSLATION, TWIN, slot},
@@ -58,6 +59,13 @@ impl Entry {
             && !seen.is_reopened_by(header.protocol, header.flags)
     }
 
+    /// Whether nobody has answered the client, which asks again.
+    #[inline(always)]
+    pub(crate) fn is_forlorn(&self, header: &Header, now: u64) -> bool {
+        let flow = self.flow();
+        Seen(flow.seen).is_forlorn(header.protocol, header.flags, flow.last_ns, now)
+    }
+
     /// Whether a packet of the client's is of this entry's flow: the key says how the backend sees the
     /// client, which may by now be another connection, by another frontend or from another port.
     #[inline(always)]
@@ -91,13 +99,26 @@ impl Entry {
         flow.delivery = *back;
     }
 
-    /// Counts a packet that names this entry, and takes the entry at its word for a while.
+    /// Counts a packet that names this entry.
     #[inline(always)]
     pub(super) fn count(&self, direction: Direction, skb: Skb) {
         // SAFETY: as in `flow`; racing writers may lose a count, as its documentation says.
-        let flow = unsafe { &mut *self.flow };
-        flow.confirmed = ticks();
-        count(flow, direction, skb);
+        count(unsafe { &mut *self.flow }, direction, skb);
+    }
+
+    /// Takes the entry at its word for a while.
+    #[inline(always)]
+    pub(super) fn confirm(&self) {
+        // SAFETY: as in `flow`; an aligned word that may be overwritten any time.
+        unsafe {
+            (*self.flow).confirmed = ticks();
+        }
+    }
+
+    /// Whether the client's next packet goes to another backend, though the flow lives.
+    #[inline(always)]
+    pub(super) fn has_to_move(&self, header: &Header) -> bool {
+        header.protocol != protocol::TCP && balance::is_leaving(self.flow().backend)
     }
 
     /// Records a packet, and moves the flow to the table where its new state belongs.
@@ -106,7 +127,6 @@ impl Entry {
         // SAFETY: as in `flow`.
         let flow = unsafe { &mut *self.flow };
         flow.last_ns = now_ns();
-        flow.confirmed = ticks();
         let mut seen = flow.seen;
         let mut bits = Seen::of_packet(header.protocol, direction, header.flags);
         let is_one_way = seen & Seen::ONE_WAY != 0;

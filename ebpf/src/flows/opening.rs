@@ -37,6 +37,8 @@ pub(crate) struct Opening {
     pub(crate) via: u32,
     /// What is known of the flow before its first packet: bits of [`Seen`].
     pub(crate) seen: u32,
+    /// The backend that has not answered this client, 0 for none.
+    pub(crate) avoid: u32,
     /// The backend's port.
     pub(crate) port: u16,
     /// The client's port as the backend will see it; found when the flow is opened.

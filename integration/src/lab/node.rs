@@ -141,6 +141,25 @@ impl Lab {
         api::get(&self.socket(node), path)
     }
 
+    /// Flows and sockets that all nodes together carry to a task of a service, by its VIPs and its
+    /// published ports, and that have not ended.
+    ///
+    /// # Errors
+    /// When a node does not answer.
+    pub fn active(&self, service: &str, task: &str) -> Result<u64> {
+        let mut active = 0;
+        for node in self.running_nodes() {
+            let vip = self.ask(&node, &format!("vips/{service}"))?;
+            let lists = ["Backends", "Published"].map(|key| vip[key].as_array());
+            for backend in lists.into_iter().flatten().flatten() {
+                if backend["Endpoint"] == task {
+                    active += backend["Active"].as_u64().context("a count")?;
+                }
+            }
+        }
+        Ok(active)
+    }
+
     /// The socket of a node's netd.
     #[must_use]
     pub fn socket(&self, node: &str) -> PathBuf {

@@ -111,9 +111,12 @@ pub struct Service {
     /// Its VIPs; allocated where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vips: Vec<IpAddr>,
-    /// `rr`, `sh` or `mh`.
+    /// By its IPVS name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
+    /// For how many seconds a client stays with its backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<u32>,
     /// The ports of the VIP; all where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
@@ -133,7 +136,7 @@ pub struct Port {
     pub target: u16,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// `rr`, `sh` or `mh`; of published ports only.
+    /// By its IPVS name; of published ports only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
     /// `ingress` or `host`; of published ports only.
@@ -148,6 +151,9 @@ pub struct Port {
     /// `via` or `dsr`; of published ports only.
     #[serde(rename = "return", skip_serializing_if = "Option::is_none")]
     pub returns: Option<String>,
+    /// For how many seconds a client stays with its backend; of published ports only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<u32>,
 }
 
 /// An endpoint behind a service.
@@ -158,6 +164,9 @@ pub struct Backend {
     /// Its share of new connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// `ready` or `draining`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
 }
 
 impl Topology {
@@ -240,6 +249,32 @@ impl Topology {
         toml::to_string(self).context("write the topology as TOML")
     }
 
+    /// Lets a task drain, in every service.
+    pub fn drain(&mut self, task: &str) {
+        for backend in self.backends().filter(|it| it.endpoint == task) {
+            backend.state = Some("draining".to_owned());
+        }
+    }
+
+    /// Takes a task out of every service; its attachments stay.
+    pub fn retire(&mut self, task: &str) {
+        for service in &mut self.service {
+            service.backends.retain(|it| it.endpoint != task);
+        }
+    }
+
+    /// Takes a task out of everything.
+    pub fn remove(&mut self, task: &str) {
+        self.retire(task);
+        self.endpoint.retain(|endpoint| endpoint.name != task);
+    }
+
+    fn backends(&mut self) -> impl Iterator<Item = &mut Backend> {
+        self.service
+            .iter_mut()
+            .flat_map(|service| &mut service.backends)
+    }
+
     /// The VIP of a service in one family.
     #[must_use]
     pub fn vip(&self, service: &str, family: Family) -> Option<IpAddr> {
@@ -261,6 +296,7 @@ impl Port {
             nodes: Vec::new(),
             addresses: Vec::new(),
             returns: None,
+            affinity: None,
         }
     }
 
@@ -276,6 +312,7 @@ impl Port {
             nodes: Vec::new(),
             addresses: Vec::new(),
             returns: None,
+            affinity: None,
         }
     }
 }
@@ -287,6 +324,7 @@ impl Service {
         let backends = backends.iter().map(|endpoint| Backend {
             endpoint: (*endpoint).to_owned(),
             weight: None,
+            state: None,
         });
         Self {
             name: name.to_owned(),

@@ -1,6 +1,7 @@
 //! Whole connections, packet by packet: what stands in the flow tables and in the counts at every
 //! step, on the client's node and on the backend's.
 
+mod forlorn;
 mod tables;
 
 use abi::{Address, FlowState, Seen};

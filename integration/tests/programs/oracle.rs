@@ -81,8 +81,13 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(contents: Contents) -> Self {
+        let backends = contents.backends.iter();
         let flows = Flows {
             loads: contents.loads.clone(),
+            staying: backends
+                .filter(|(_, backend)| backend.state == 1)
+                .map(|(id, _)| *id)
+                .collect(),
             ..Flows::default()
         };
         Self {

@@ -17,7 +17,7 @@ use crate::world::{INTERFACES, World};
 
 const PACKETS: usize = 100_000;
 const PACKETS_PER_WORLD: usize = 400;
-const TABLES: [FlowTable; 2] = [FlowTable::Settled, FlowTable::Opening];
+pub(crate) const TABLES: [FlowTable; 2] = [FlowTable::Settled, FlowTable::Opening];
 
 /// A namespace with the interfaces that the worlds speak of.
 pub(crate) struct Namespace(String);

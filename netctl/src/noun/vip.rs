@@ -52,6 +52,7 @@ impl Shown for Vip {
                 inactive: Some(0),
                 total: Some(2),
             }],
+            published: Vec::new(),
         }
     }
 }
@@ -101,11 +102,19 @@ pub(crate) fn describe(vip: &Vip) -> Vec<String> {
         lines.push("Backends:    none: clients are refused".to_owned());
         return lines;
     }
-    lines.push("Backends:".to_owned());
+    lines.extend(table("Backends:", &vip.backends));
+    if !vip.published.is_empty() {
+        lines.extend(table("Backends of published ports:", &vip.published));
+    }
+    lines
+}
+
+fn table(title: &str, backends: &[Backend]) -> Vec<String> {
     let mut table = vec![
         "  ID\tENDPOINT\tNODE\tADDRESS\tSTATE\tWEIGHT\tSHARE\tACTIVE\tINACTIVE\tTOTAL".to_owned(),
     ];
-    table.extend(vip.backends.iter().map(backend));
+    table.extend(backends.iter().map(backend));
+    let mut lines = vec![title.to_owned()];
     lines.extend(align(&table));
     lines
 }

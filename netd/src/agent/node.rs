@@ -14,7 +14,7 @@ use super::answer;
 use super::live::Question;
 use super::state::{Applied, Audit, Load, Obstacle, State};
 use crate::config::Config;
-use crate::topology::{self, LoadError, Loaded};
+use crate::topology::{self, LoadError, Loaded, Newcomers};
 
 /// How soon a topology that cannot be on this host yet is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -42,6 +42,9 @@ pub(super) struct NodeAgent {
     audit: Audit,
     state: watch::Sender<Arc<State>>,
     next: Instant,
+    newcomers: Newcomers,
+    /// When the next backend that has come has waited long enough.
+    grace_ends: Option<Instant>,
     /// When the kernel is to be looked at, whatever else there is to do.
     audit_due: Instant,
 }
@@ -79,6 +82,8 @@ impl NodeAgent {
             audit: Audit::default(),
             state: watch::Sender::new(Arc::new(state)),
             next: Instant::now(),
+            newcomers: Newcomers::default(),
+            grace_ends: None,
             audit_due: Instant::now(),
         }
     }
@@ -120,6 +125,7 @@ impl NodeAgent {
 
     /// Brings the kernel to the topology, as far as it goes, and tells how far that was.
     pub(super) async fn pass(&mut self) {
+        self.grace_ends = None;
         let unfit = self
             .pending
             .as_ref()
@@ -144,7 +150,8 @@ impl NodeAgent {
         let is_refused = self.problems.iter().any(refused);
         self.refusals = if is_refused { self.refusals + 1 } else { 0 };
         self.publish();
-        self.next = self.patience(failed);
+        let patience = self.patience(failed);
+        self.next = self.grace_ends.map_or(patience, |end| end.min(patience));
     }
 
     /// Removes expired flows.
@@ -273,6 +280,8 @@ impl NodeAgent {
                 changed: false,
             });
         };
+        let mut desired = desired;
+        self.grace_ends = self.newcomers.hold_back(&mut desired, Instant::now());
         let report = dataplane.apply(&desired).await?;
         self.note(report);
         Ok(())

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use model::{
-    Algorithm, Backend, BackendId, BackendState, Frontend, FrontendKind, Service, Topology,
-};
+use model::{Algorithm, Backend, BackendId, BackendState, Frontend, Topology};
 
 /// Per cent of the new flows of a frontend, by backend.
 pub(super) struct Shares(BTreeMap<BackendId, f64>);
 
 impl Shares {
-    /// Of the VIPs of a service.
-    pub(super) fn of_vips(topology: &Topology, service: &Service) -> Self {
-        let vips = |frontend: &&Frontend| matches!(frontend.kind, FrontendKind::Vip(_));
+    /// Of frontends that share no backend unless they are balanced alike.
+    pub(super) fn of(topology: &Topology, frontends: &[&Frontend]) -> Self {
         let mut shares = BTreeMap::new();
-        for frontend in service.frontends.iter().filter(vips) {
+        for frontend in frontends {
             let backends: Vec<_> = frontend
                 .backends
                 .iter()
@@ -26,7 +23,7 @@ impl Shares {
     }
 
     /// Of one backend.
-    pub(super) fn of(&self, id: BackendId) -> f64 {
+    pub(super) fn one(&self, id: BackendId) -> f64 {
         self.0.get(&id).copied().unwrap_or_default()
     }
 }

@@ -62,23 +62,33 @@ fn vip(topology: &Topology, loads: &Loads, name: &ServiceName, service: &Service
         ports: ports.collect(),
         algorithm: service.balancing.algorithm.to_string(),
         affinity: service.balancing.affinity.seconds(),
-        backends: backends(topology, loads, service),
+        backends: backends(topology, loads, service, |it| {
+            matches!(it, FrontendKind::Vip(_))
+        }),
+        published: backends(topology, loads, service, |it| {
+            matches!(it, FrontendKind::Published(_))
+        }),
     }
 }
 
-/// The backends of all VIPs and ports of a service, each once.
-fn backends(topology: &Topology, loads: &Loads, service: &Service) -> Vec<Backend> {
-    let mut ids: Vec<_> = service
-        .frontends
+/// The backends of all frontends of some kind that a service has, each once.
+fn backends(
+    topology: &Topology,
+    loads: &Loads,
+    service: &Service,
+    is_meant: impl Fn(FrontendKind) -> bool,
+) -> Vec<Backend> {
+    let frontends = service.frontends.iter();
+    let frontends: Vec<_> = frontends.filter(|it| is_meant(it.kind)).collect();
+    let mut ids: Vec<_> = frontends
         .iter()
-        .filter(|frontend| matches!(frontend.kind, FrontendKind::Vip(_)))
         .flat_map(|frontend| frontend.backends.iter().copied())
         .collect();
     ids.sort_by_key(|id| order(topology, *id));
     ids.dedup();
-    let shares = Shares::of_vips(topology, service);
+    let shares = Shares::of(topology, &frontends);
     ids.into_iter()
-        .map(|id| backend(topology, loads, id, shares.of(id)))
+        .map(|id| backend(topology, loads, id, shares.one(id)))
         .collect()
 }
 

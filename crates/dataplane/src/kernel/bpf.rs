@@ -10,6 +10,7 @@ mod loads;
 mod native;
 mod object;
 mod pins;
+mod sweep;
 mod sys;
 mod table;
 

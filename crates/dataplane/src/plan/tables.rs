@@ -1,17 +1,17 @@
 //! The contents of the maps: only what differs, published from the backends up to the frontends and
 //! removed in reverse.
 
+mod frontends;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{
-    Address, Algorithm, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, Service,
-    Settings, Vtep, backend_state,
+    Address, Backend, Endpoint, EndpointKey, Iface, NetId, Netns, Network, Service, Settings, Vtep,
 };
 
 use super::Observed;
-use crate::picks::Ranges;
-use crate::problem::{Problem, ProblemCode};
-use crate::tables::{Balance, FrontendKey, LinkRef, Local, Place, Tables};
+use crate::problem::Problem;
+use crate::tables::{FrontendKey, LinkRef, Local, Tables};
 
 /// A change of one map, in batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,9 +91,6 @@ impl TableChange {
 pub(crate) struct Purge {
     /// Those with one of these backends.
     pub(crate) backends: BTreeSet<u32>,
-    /// Those with one of these backends that are not TCP: nothing tells when they end, and until then
-    /// clients would be sent to a backend that is about to go.
-    pub(crate) draining: BTreeSet<u32>,
     /// Those with one of these at either end.
     pub(crate) endpoints: BTreeSet<EndpointKey>,
     /// Those that came from one of these nodes.
@@ -102,17 +99,18 @@ pub(crate) struct Purge {
 
 impl Purge {
     fn is_empty(&self) -> bool {
-        self.backends.is_empty()
-            && self.draining.is_empty()
-            && self.endpoints.is_empty()
-            && self.vteps.is_empty()
+        self.backends.is_empty() && self.endpoints.is_empty() && self.vteps.is_empty()
     }
 }
 
-/// Changes in two halves: interfaces come up between them.
+/// Changes in three parts: interfaces come up after the first.
 #[derive(Default)]
 pub(super) struct Steps {
+    /// Who is where, and frontends that are new: a client that is refused does not come back, one that
+    /// is not heard does.
     pub(super) put: Vec<TableChange>,
+    /// Who else is picked at frontends that are there: nobody whose interface is down.
+    pub(super) publish: Vec<TableChange>,
     pub(super) remove: Vec<TableChange>,
 }
 
@@ -120,9 +118,9 @@ pub(super) fn plan(wanted: &Tables, observed: &Observed) -> Result<Steps, Proble
     let present = &observed.world.tables;
     let mut steps = Steps::default();
     put(wanted, present, &mut steps.put);
-    frontends(wanted, observed, &mut steps.put)?;
+    frontends::plan(wanted, observed, &mut steps)?;
     push(
-        &mut steps.put,
+        &mut steps.publish,
         new(&wanted.netns, &present.netns),
         TableChange::PutNetns,
     );
@@ -177,106 +175,6 @@ fn put(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
         missing(&wanted.cursors, &present.cursors),
         TableChange::PutCursors,
     );
-}
-
-/// New picks go to new places, and old places stay as they are until no program can be reading
-/// them: whoever has read a frontend's value finds the picks that it spoke of.
-fn frontends(
-    wanted: &Tables,
-    observed: &Observed,
-    changes: &mut Vec<TableChange>,
-) -> Result<(), Problem> {
-    let present = &observed.world.tables.frontends;
-    let mut ranges = Ranges::new(observed.pick_capacity);
-    observed
-        .places
-        .values()
-        .flat_map(|place| [place.range(), place.second_range()])
-        .for_each(|range| ranges.take(range));
-    observed
-        .quarantine
-        .iter()
-        .cloned()
-        .for_each(|range| ranges.take(range));
-    let mut picks = Vec::new();
-    let mut services = Vec::new();
-    for (key, balance) in &wanted.frontends {
-        let before = present.get(key);
-        let old = observed.places.get(key).copied().unwrap_or_default();
-        if before == Some(balance) {
-            if observed.outlived.contains(key) {
-                let place = Place {
-                    second_offset: 0,
-                    second_length: 0,
-                    ..old
-                };
-                services.push((*key, value(balance, place)));
-            }
-            continue;
-        }
-        let mut place = place(balance, old.generation.wrapping_add(1), &mut ranges)?;
-        let is_maglev = |balance: &Balance| balance.algorithm == Algorithm::Maglev;
-        if is_maglev(balance) && before.is_some_and(is_maglev) {
-            let second = old.range();
-            place.second_offset = second.start;
-            place.second_length = second.end - second.start;
-        }
-        if !place.range().is_empty() {
-            picks.push((place.offset, balance.picks.clone()));
-        }
-        services.push((*key, value(balance, place)));
-    }
-    push(changes, picks, TableChange::WritePicks);
-    push(changes, services, TableChange::PutFrontends);
-    Ok(())
-}
-
-fn place(balance: &Balance, generation: u32, ranges: &mut Ranges) -> Result<Place, Problem> {
-    let length = u32::try_from(balance.picks.len()).unwrap_or(u32::MAX);
-    let place = Place {
-        offset: 0,
-        length,
-        generation,
-        ..Place::default()
-    };
-    if place.range().is_empty() {
-        return Ok(place);
-    }
-    let range = ranges.allocate(length).ok_or_else(|| {
-        Problem::new(
-            ProblemCode::Desired,
-            format!(
-                "no room for the {length} picks of service {}",
-                balance.service
-            ),
-            "fewer services with hashing algorithms, or a larger table of picks",
-        )
-    })?;
-    Ok(Place {
-        offset: range.start,
-        ..place
-    })
-}
-
-fn value(balance: &Balance, place: Place) -> Service {
-    let mut inline = [0; Service::INLINE as usize];
-    if place.range().is_empty() {
-        for (slot, id) in inline.iter_mut().zip(&balance.picks) {
-            *slot = *id;
-        }
-    }
-    Service {
-        id: balance.service,
-        pick_offset: place.offset,
-        pick_length: place.length,
-        generation: place.generation,
-        algorithm: balance.algorithm as u32,
-        flags: balance.flags,
-        affinity_seconds: balance.affinity_seconds,
-        second_offset: place.second_offset,
-        second_length: place.second_length,
-        inline,
-    }
 }
 
 fn remove(wanted: &Tables, present: &Tables, changes: &mut Vec<TableChange>) {
@@ -354,7 +252,6 @@ fn purge(wanted: &Tables, present: &Tables) -> Purge {
             purge.backends.insert(*id);
         }
     }
-    purge.draining = draining(wanted, present);
     for (key, old) in &present.endpoints {
         let moved = |new: &Local<Endpoint>| {
             (&new.link, new.value.vtep, new.value.mac, new.value.kind)
@@ -371,24 +268,6 @@ fn purge(wanted: &Tables, present: &Tables) -> Purge {
         }
     }
     purge
-}
-
-/// The backends that begin to drain while others take over.
-fn draining(wanted: &Tables, present: &Tables) -> BTreeSet<u32> {
-    let drains = |backend: &Backend| backend.state == backend_state::DRAINING;
-    let mut draining: BTreeSet<u32> = wanted
-        .backends
-        .iter()
-        .filter(|(id, new)| drains(new) && present.backends.get(id).is_some_and(|old| !drains(old)))
-        .map(|(id, _)| *id)
-        .collect();
-    if draining.is_empty() {
-        return draining;
-    }
-    for id in wanted.frontends.values().flat_map(Balance::backends) {
-        draining.remove(&id);
-    }
-    draining
 }
 
 fn push<T>(changes: &mut Vec<TableChange>, items: Vec<T>, change: fn(Vec<T>) -> TableChange) {

@@ -1,6 +1,7 @@
 //! Any state to any other, on the model kernel.
 
 mod edits;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -529,13 +530,6 @@ fn draining_backend_leaves_the_picks_and_the_last_one_stays() {
     let mut model = node();
     reach(&mut model, &case([false, false]));
     let changes = plan(&wanted(&case([true, false]), &model), &model.observe()).unwrap();
-    let purge = changes.iter().find_map(|change| {
-        if let Change::Table(TableChange::PurgeFlows(purge)) = change {
-            Some(purge)
-        } else {
-            None
-        }
-    });
-    assert_eq!(purge.unwrap().draining, BTreeSet::from([1]));
-    assert!(purge.unwrap().backends.is_empty(), "connections go on");
+    let purges = |change: &Change| matches!(change, Change::Table(TableChange::PurgeFlows(_)));
+    assert!(!changes.iter().any(purges), "connections go on");
 }

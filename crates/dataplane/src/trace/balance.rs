@@ -9,6 +9,9 @@ use abi::{
 
 use super::{Outcome, Stop, Walk, network};
 
+/// How many backends are tried for a client whose own has not answered.
+const ATTEMPTS: u32 = 4;
+
 /// Flags that the explainer knows: those that change nothing for a packet's way to its backend.
 const KNOWN: u32 = service_flag::DSR
     | service_flag::DIRECT_SOCKETS_OFF
@@ -47,7 +50,7 @@ impl Walk<'_> {
             );
             return Err(DropReason::NoBackend.into());
         }
-        let mut flow = self.choose(service, 0)?;
+        let mut flow = self.choose_other(service)?;
         if flow.delivery.kind == delivery::TASK && flow.delivery.target == ifindex {
             flow.client = self.hairpin(net)?;
         }
@@ -74,6 +77,18 @@ impl Walk<'_> {
         );
         self.note("networks", network(net), shown);
         Ok(address)
+    }
+
+    /// As `choose`: not the backend that has not answered the same packet, if there is another.
+    fn choose_other(&mut self, service: &Service) -> Result<Flow, Stop> {
+        let mut chosen = self.choose(service, 0)?;
+        for attempt in 1..ATTEMPTS {
+            if chosen.backend != self.avoid {
+                break;
+            }
+            chosen = self.choose(service, attempt)?;
+        }
+        Ok(chosen)
     }
 
     fn choose(&mut self, service: &Service, attempt: u32) -> Result<Flow, Stop> {

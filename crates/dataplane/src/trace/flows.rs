@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use abi::{
     Address, Delivery, DropReason, Flow, FlowKey, FlowState, NetId, PORT_TRIES, Seen, Side,
-    delivery, other_port, protocol, tcp,
+    backend_state, delivery, other_port, protocol, tcp,
 };
 
 use super::{Outcome, Stop, Walk, network};
@@ -21,6 +21,10 @@ impl Walk<'_> {
         );
         let found = self.forward_of(&mut key);
         let words = match &found {
+            None if self.avoid != 0 => format!(
+                "backend {} has not answered: the packet opens another",
+                self.avoid
+            ),
             Some(flow) => format!(
                 "goes on to backend {} at {}",
                 flow.backend,
@@ -32,7 +36,7 @@ impl Walk<'_> {
         found
     }
 
-    fn forward_of(&self, key: &mut FlowKey) -> Option<Flow> {
+    fn forward_of(&mut self, key: &mut FlowKey) -> Option<Flow> {
         let forward = self.tables.flow(*key)?;
         let mut owner = forward;
         if forward.delivery.kind != delivery::MESH {
@@ -43,7 +47,17 @@ impl Walk<'_> {
             }
         }
         let backend = owner.backend;
-        self.takes(&owner).then_some(Flow { backend, ..forward })
+        let found = self.takes(&owner).then_some(Flow { backend, ..forward })?;
+        let is_arrival = key.side == Side::Reverse as u8 && owner.delivery.kind == delivery::MESH;
+        if is_arrival {
+            return Some(found);
+        }
+        let may_be_given_up = forward.delivery.kind != delivery::MESH || self.is_leaving(backend);
+        if may_be_given_up && self.is_forlorn(&owner) {
+            self.avoid = backend;
+            return None;
+        }
+        (!self.has_to_move(backend)).then_some(found)
     }
 
     /// The client of the flow of which this packet, from `server`, is a reply; the packet is
@@ -150,14 +164,14 @@ impl Walk<'_> {
     }
 
     /// The flow of a connection straight to a backend that is translated.
-    pub(super) fn direct(&self, net: NetId) -> Option<Flow> {
+    pub(super) fn direct(&mut self, net: NetId) -> Option<Flow> {
         let mut key = self.key(net, self.destination(), Side::Forward);
         self.forward_of(&mut key)
     }
 
     /// The flow by which the client's packets are translated at the node of backend `id`, whose port
     /// is another one there.
-    pub(super) fn renumbered(&self, net: NetId, id: u32) -> Option<Flow> {
+    pub(super) fn renumbered(&mut self, net: NetId, id: u32) -> Option<Flow> {
         let mut key = self.key(net, self.destination(), Side::Forward);
         let forward = self.tables.flow(key)?;
         if forward.backend != id || forward.delivery.kind != delivery::TASK {
@@ -225,6 +239,22 @@ impl Walk<'_> {
     fn takes(&self, flow: &Flow) -> bool {
         let protocol = self.path.packet.protocol;
         self.is_alive(flow) && !Seen(flow.seen).is_reopened_by(protocol, tcp::SYN)
+    }
+
+    /// Whether nobody has answered for so long that a packet that begins a connection asks another.
+    fn is_forlorn(&self, flow: &Flow) -> bool {
+        let (protocol, now) = (self.path.packet.protocol, self.tables.now_ns());
+        Seen(flow.seen).is_forlorn(protocol, tcp::SYN, flow.last_ns, now)
+    }
+
+    /// Whether datagrams of the backend go to another one.
+    fn has_to_move(&self, backend: u32) -> bool {
+        self.path.packet.protocol != protocol::TCP && self.is_leaving(backend)
+    }
+
+    fn is_leaving(&self, backend: u32) -> bool {
+        let backend = self.tables.backend(backend);
+        backend.is_none_or(|it| it.state == backend_state::DRAINING)
     }
 
     fn is_for(&self, flow: &Flow) -> bool {

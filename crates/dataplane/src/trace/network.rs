@@ -39,7 +39,7 @@ impl Walk<'_> {
             return Err(DropReason::SpoofedSource.into());
         }
         let target = self.endpoint(iface.net, self.destination());
-        let target = target.ok_or(DropReason::NoEndpoint)?;
+        let target = target.ok_or_else(|| Stop::from(DropReason::NoEndpoint).told())?;
         match EndpointKind::from_u8(target.kind) {
             Some(EndpointKind::Vip) => self.vip_gets(ifindex, iface.net),
             Some(EndpointKind::Task) => self.task_gets(iface, &target),

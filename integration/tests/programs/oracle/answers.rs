@@ -79,6 +79,7 @@ pub(super) fn refuse(
         DropReason::NoPort,
         DropReason::NoFlow,
         DropReason::Collision,
+        DropReason::NoEndpoint,
     ];
     let answer = if !told.contains(&reason) || !reading.has_upper() {
         None

@@ -1,7 +1,8 @@
 //! The oracle's flow tables, by the rules of the design: an opening is a flow that nobody has
 //! answered yet; the first answer settles it; a flow ends once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use abi::{Address, Delivery, Flow, FlowKey, Load, NetId, TransferCount};
 use integration::testrun::FlowTable;
@@ -26,11 +27,15 @@ pub(crate) const MESH: u16 = 3;
 pub(crate) const UPLINK: u16 = 4;
 pub(crate) const DIRECT: u16 = 5;
 
-/// A flow and the seconds for which it has rested.
+/// When a client that has heard nothing asks again, and not because a packet was doubled on the way.
+const IMPATIENCE: Duration = Duration::from_millis(500);
+
+/// A flow and the seconds for which it has rested, besides the time that has really passed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resting {
     pub(crate) flow: Flow,
     pub(crate) idle: u64,
+    since: Instant,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -38,6 +43,10 @@ pub(crate) struct Flows {
     pub(crate) settled: BTreeMap<FlowKey, Resting>,
     pub(crate) opening: BTreeMap<FlowKey, Resting>,
     pub(crate) loads: BTreeMap<u32, Load>,
+    /// The backends that are not on their way out.
+    pub(crate) staying: BTreeSet<u32>,
+    /// The backend that has not answered the client at hand, 0 for none.
+    pub(crate) avoid: u32,
 }
 
 /// Two connections would look the same.
@@ -138,6 +147,21 @@ pub(crate) fn begins(packet: &Reading) -> bool {
 }
 
 impl Resting {
+    fn new(flow: Flow) -> Self {
+        Self {
+            flow,
+            idle: 0,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether the client asks again, and nobody has answered.
+    fn is_forlorn(&self, packet: &Reading) -> bool {
+        let waits = self.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
+        let rested = Duration::from_secs(self.idle) + self.since.elapsed();
+        waits && begins(packet) && rested >= IMPATIENCE
+    }
+
     pub(crate) fn is_dead(&self, protocol: u8) -> bool {
         self.idle > patience(self.flow.seen, protocol)
     }
@@ -174,6 +198,7 @@ impl Flows {
     pub(crate) fn pass(&mut self, key: &FlowKey, is_reply: bool, packet: &Reading, length: usize) {
         let (table, mut entry) = self.find(key).unwrap();
         entry.idle = 0;
+        entry.since = Instant::now();
         let count = if is_reply {
             &mut entry.flow.reply
         } else {
@@ -246,6 +271,7 @@ impl Flows {
 
     /// A client's packet: passes it, and says what becomes of it; `None` without a live flow.
     pub(crate) fn client(&mut self, net: NetId, packet: &Reading, length: usize) -> Option<Flow> {
+        self.avoid = 0;
         let key = client_key(net, packet);
         let (_, entry) = self.find(&key)?;
         let owner = if entry.flow.delivery.kind == MESH {
@@ -258,6 +284,22 @@ impl Flows {
             return None;
         }
         if !state.takes(packet) {
+            self.forget(&owner);
+            return None;
+        }
+        // Where another node has picked, nobody picks again.
+        if owner != key && state.flow.delivery.kind == MESH {
+            self.pass(&owner, false, packet, length);
+            return Some(entry.flow);
+        }
+        // One that is sent on untranslated cannot tell whose answer comes.
+        let is_staying = self.staying.contains(&state.flow.backend);
+        if state.is_forlorn(packet) && (owner != key || !is_staying) {
+            self.avoid = state.flow.backend;
+            self.forget(&owner);
+            return None;
+        }
+        if packet.protocol != TCP && !self.staying.contains(&state.flow.backend) {
             self.forget(&owner);
             return None;
         }
@@ -323,7 +365,7 @@ impl Flows {
                 self.forget(&key);
             }
             let flow = fresh(plan, packet, length, plan.back);
-            self.opening.insert(key, Resting { flow, idle: 0 });
+            self.opening.insert(key, Resting::new(flow));
             self.count(plan.backend, |load| &mut load.picked);
             return Ok(port);
         }
@@ -364,14 +406,14 @@ impl Flows {
         flow.client = plan.client;
         flow.client_port = port;
         self.opening
-            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
+            .insert(client_key(plan.net, packet), Resting::new(flow));
     }
 
     /// The client's side of a new flow.
     pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
         let flow = fresh(plan, packet, length, plan.there);
         self.opening
-            .insert(client_key(plan.net, packet), Resting { flow, idle: 0 });
+            .insert(client_key(plan.net, packet), Resting::new(flow));
         self.count(plan.backend, |load| &mut load.picked);
     }
 

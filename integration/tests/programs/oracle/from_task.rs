@@ -42,7 +42,10 @@ impl Oracle {
             return Err(DropReason::SpoofedSource);
         }
         let target = self.endpoint(iface.net, reading.destination);
-        let target = target.ok_or(DropReason::NoEndpoint)?;
+        let Some(target) = target else {
+            let refusal = answers::refuse(packet, &reading, DropReason::NoEndpoint)?;
+            return Ok(Fate::Sent(to_mac(refusal, iface.mac)));
+        };
         match target.kind {
             VIP => self.vip_gets(packet, reading, &iface, &target),
             GATEWAY => self.router_gets(packet, reading, &iface),

@@ -124,7 +124,7 @@ impl Oracle {
         pick::admit(service, reading)?;
         self.ready()?;
         let net = self.contents.settings.ingress_net;
-        let mut plan = self.choose(service, reading, 0)?;
+        let mut plan = self.choose_other(service, reading)?;
         plan = self.second_look(service, reading, (net, plan));
         plan.net = net;
         plan.back = way_back(packet, task);

@@ -7,6 +7,9 @@ use super::flows::{self, Plan};
 use super::live;
 use super::read::{Reading, TCP};
 
+/// How many backends are tried for a client whose own has not answered.
+const ATTEMPTS: u32 = 4;
+
 const ROUND_ROBIN: u32 = 1;
 const SOURCE: u32 = 2;
 const MAGLEV: u32 = 3;
@@ -82,6 +85,22 @@ impl Oracle {
             via: 0,
             seen: 0,
         })
+    }
+
+    /// As `choose`: not the backend that has not answered the client, if there is another.
+    pub(super) fn choose_other(
+        &mut self,
+        service: &Service,
+        reading: &Reading,
+    ) -> Result<Plan, DropReason> {
+        let mut chosen = self.choose(service, reading, 0)?;
+        for attempt in 1..ATTEMPTS {
+            if chosen.backend != self.flows.avoid {
+                break;
+            }
+            chosen = self.choose(service, reading, attempt)?;
+        }
+        Ok(chosen)
     }
 
     fn pick(

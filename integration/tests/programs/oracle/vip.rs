@@ -74,7 +74,7 @@ impl Oracle {
     ) -> Result<abi::Flow, DropReason> {
         let service = self.service(net, reading).ok_or(DropReason::NoPort)?;
         super::pick::admit(&service, reading)?;
-        let chosen = self.choose(&service, reading, 0)?;
+        let chosen = self.choose_other(&service, reading)?;
         let plan = Plan {
             net,
             back: Delivery {

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use abi::protocol;
+
 use super::{NET, desired, settings};
 use crate::Dataplane;
 use crate::kernel::bpf;
@@ -90,9 +92,13 @@ fn flow_key(client: &str, server: &str, side: abi::Side) -> abi::FlowKey {
 }
 
 /// Puts both entries of a flow from 10.0.1.12 to the backend 1 into the table.
-fn insert_flow(dataplane: &Dataplane) {
-    let forward = flow_key("10.0.1.12", "10.0.1.100", abi::Side::Forward);
-    let reverse = flow_key("10.0.1.12", "10.0.1.11", abi::Side::Reverse);
+fn insert_flow(dataplane: &Dataplane, protocol: u8) {
+    let key = |server, side| abi::FlowKey {
+        protocol,
+        ..flow_key("10.0.1.12", server, side)
+    };
+    let forward = key("10.0.1.100", abi::Side::Forward);
+    let reverse = key("10.0.1.11", abi::Side::Reverse);
     let flow = |peer: &abi::FlowKey| abi::Flow {
         last_ns: bpf::now_ns(),
         peer: peer.server,
@@ -131,7 +137,7 @@ fn ended_flows_are_collected_and_counted() {
         let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
         dataplane.apply(&desired(&[&one, &two])).await.unwrap();
 
-        insert_flow(&dataplane);
+        insert_flow(&dataplane, protocol::TCP);
         assert_eq!(dataplane.collect_garbage().unwrap(), 0);
         assert_eq!(dataplane.flows().unwrap().len(), 1);
         let later = bpf::now_ns() + 8_000_000_000_000;
@@ -140,18 +146,62 @@ fn ended_flows_are_collected_and_counted() {
         assert_eq!(dataplane.loads().unwrap()[&1], ended(1));
 
         // What an earlier process has left undone is finished by the next.
-        insert_flow(&dataplane);
+        insert_flow(&dataplane, protocol::TCP);
         dataplane.maps.backends.remove(&1).unwrap();
-        assert_eq!(dataplane.maps.sweep_flows().unwrap(), 2);
+        assert_eq!(dataplane.maps.sweep_flows(bpf::now_ns()).unwrap(), 2);
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
         assert_eq!(dataplane.loads().unwrap()[&1], ended(2));
         dataplane.apply(&desired(&[&one, &two])).await.unwrap();
-        assert_eq!(dataplane.maps.sweep_flows().unwrap(), 0);
+        assert_eq!(dataplane.maps.sweep_flows(bpf::now_ns()).unwrap(), 0);
 
         // A client that goes takes its flows along, and the backend's count is right.
-        insert_flow(&dataplane);
+        insert_flow(&dataplane, protocol::TCP);
         dataplane.apply(&desired(&[&one])).await.unwrap();
         assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
         assert_eq!(dataplane.loads().unwrap()[&1], ended(3));
+    });
+}
+
+#[test]
+fn datagrams_of_a_silent_client_leave_a_backend_that_drains() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two) = (Namespace::new(), Namespace::new());
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        let mut desired = desired(&[&one, &two]);
+        let mut drain = |number: u32| {
+            for id in [number, 100 + number] {
+                desired.backends.get_mut(&id).unwrap().is_draining = true;
+            }
+            desired.clone()
+        };
+        dataplane.apply(&drain(1)).await.unwrap();
+        insert_flow(&dataplane, protocol::TCP);
+        insert_flow(&dataplane, protocol::UDP);
+        assert_eq!(dataplane.collect_garbage().unwrap(), 0);
+        let later = bpf::now_ns() + 6_000_000_000;
+        assert_eq!(dataplane.maps.collect_garbage(later).unwrap(), 1);
+        let left = dataplane.maps.flows.entries().unwrap();
+        let protocols: Vec<u8> = left.iter().map(|(key, _)| key.protocol).collect();
+        assert_eq!(protocols, [protocol::TCP; 2], "connections go on");
+
+        // Where everybody drains, everybody serves.
+        dataplane.apply(&drain(2)).await.unwrap();
+        insert_flow(&dataplane, protocol::UDP);
+        assert_eq!(dataplane.maps.collect_garbage(later).unwrap(), 0);
+        assert_eq!(dataplane.maps.sweep_flows(later).unwrap(), 0);
+    });
+}
+
+/// A program that has read a frontend before it changed opens its flow after the purge.
+#[test]
+fn a_flow_that_was_opened_too_late_is_collected() {
+    in_node("192.0.2.1/24", |directory| async move {
+        let (one, two) = (Namespace::new(), Namespace::new());
+        let mut dataplane = Dataplane::open(settings(&directory)).await.unwrap();
+        dataplane.apply(&desired(&[&one, &two])).await.unwrap();
+        insert_flow(&dataplane, protocol::TCP);
+        dataplane.maps.backends.remove(&1).unwrap();
+        assert_eq!(dataplane.collect_garbage().unwrap(), 1);
+        assert_eq!(dataplane.maps.flows.entries().unwrap(), []);
     });
 }

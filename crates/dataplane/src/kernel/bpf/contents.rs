@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use abi::hash::murmur3_32;
-use abi::{Address, Algorithm, Flow, FlowKey, Service, Vtep, delivery, protocol};
+use abi::{Address, Algorithm, Flow, FlowKey, Service, Vtep, delivery};
 
 use super::flows::origin;
 use super::object::Maps;
@@ -71,7 +71,7 @@ impl Maps {
         Ok((tables, places))
     }
 
-    fn frontends(&self) -> Result<(Frontends, Places), TableError> {
+    pub(super) fn frontends(&self) -> Result<(Frontends, Places), TableError> {
         let inside = self.services.entries()?.into_iter();
         let outside = self.published.entries()?.into_iter();
         let all = inside
@@ -251,8 +251,8 @@ impl Maps {
     }
 }
 
-type Frontends = BTreeMap<FrontendKey, Balance>;
-type Places = BTreeMap<FrontendKey, Place>;
+pub(super) type Frontends = BTreeMap<FrontendKey, Balance>;
+pub(super) type Places = BTreeMap<FrontendKey, Place>;
 
 fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
     let endpoint = |address| {
@@ -265,7 +265,6 @@ fn concerns(purge: &Purge, key: &FlowKey, flow: &Flow) -> bool {
         && purge.vteps.contains(&flow.delivery.target);
     let from = origin(key, flow).is_some_and(|node| purge.vteps.contains(&node));
     purge.backends.contains(&flow.backend)
-        || key.protocol != protocol::TCP && purge.draining.contains(&flow.backend)
         || endpoint(key.client)
         || endpoint(key.server)
         || through

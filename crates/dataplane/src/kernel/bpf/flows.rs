@@ -1,8 +1,8 @@
 //! The flow tables as user space sees them: reading, and taking out what is over.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use abi::{Backend, Flow, FlowKey, Load, Seen, Side, delivery};
+use abi::{Flow, FlowKey, Load, Seen, Side, delivery};
 
 use super::object::Maps;
 use super::table::{Table, TableError};
@@ -31,7 +31,7 @@ pub(crate) fn origin(key: &FlowKey, flow: &Flow) -> Option<u32> {
 }
 
 /// The key of a translated flow's other entry.
-fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
+pub(super) fn twin(key: &FlowKey, flow: &Flow) -> FlowKey {
     FlowKey {
         client: flow.client,
         server: flow.peer,
@@ -78,16 +78,20 @@ impl Maps {
         Ok(self.flows.count(is_live)? + self.embryos.count(is_live)?)
     }
 
-    /// Removes expired flows from the table that evicts nothing by itself; returns how many.
+    /// Removes expired flows from the table that evicts nothing by itself, and those of backends that
+    /// have left while the flows were being opened; returns how many.
     pub(crate) fn collect_garbage(&self, now: u64) -> Result<usize, TableError> {
         let over = now.saturating_sub(GRACE_NS);
         let expired = |key: &FlowKey, flow: &Flow| {
             Seen(flow.seen).is_expired(key.protocol, flow.last_ns, over)
         };
         let entries: BTreeMap<FlowKey, Flow> = self.flows.entries()?.into_iter().collect();
+        let backends = self.backends(entries.values().map(|flow| flow.backend))?;
         let mut gone = Vec::new();
         for (key, flow) in &entries {
-            if owns_state(key, flow) {
+            if owns_state(key, flow) && backends.have_left(key, flow, now) {
+                gone.push((*key, *flow));
+            } else if owns_state(key, flow) {
                 // Looked at again: a packet may have come since the listing.
                 let again = if expired(key, flow) {
                     self.flows.get(key)?
@@ -111,69 +115,28 @@ impl Maps {
         Ok(gone.count() + self.collect_openings(now)?)
     }
 
-    /// Removes expired flows from the small table: nothing waits for their room, but until then they
+    /// The same for the small table: nothing waits for their room, but until then they
     /// count as flows of their backend.
     fn collect_openings(&self, now: u64) -> Result<usize, TableError> {
         let over = now.saturating_sub(GRACE_NS);
         let expired = |(key, flow): &(FlowKey, Flow)| {
             owns_state(key, flow) && Seen(flow.seen).is_expired(key.protocol, flow.last_ns, over)
         };
-        let mut gone = Vec::new();
-        for (key, _) in self.embryos.entries()?.into_iter().filter(expired) {
+        let entries = self.embryos.entries()?;
+        let backends = self.backends(entries.iter().map(|(_, flow)| flow.backend))?;
+        let has_left = |(key, flow): &(FlowKey, Flow)| {
+            owns_state(key, flow) && backends.have_left(key, flow, now)
+        };
+        let mut gone: Vec<(FlowKey, Flow)> = entries.iter().copied().filter(has_left).collect();
+        for (key, _) in entries
+            .into_iter()
+            .filter(|entry| !has_left(entry) && expired(entry))
+        {
             let again = self.embryos.get(&key)?.map(|flow| (key, flow));
             gone.extend(again.filter(expired));
         }
         self.forget_flows(&self.embryos, &gone)?;
         Ok(gone.len())
-    }
-
-    /// Removes flows that lead nowhere: a process that ended between a change of the tables and the
-    /// purge of the flows concerned has left them. Returns how many.
-    pub(crate) fn sweep_flows(&self) -> Result<usize, TableError> {
-        let ifaces: BTreeSet<u32> = self.ifaces.entries()?.into_iter().map(|(n, _)| n).collect();
-        let vteps = self.vteps.entries()?.into_iter();
-        let vteps: BTreeSet<u32> = vteps
-            .filter(|(_, v)| !v.address.is_unspecified())
-            .map(|(number, _)| number)
-            .collect();
-        let backends: BTreeMap<u32, Backend> = self.backends.entries()?.into_iter().collect();
-        let leads_nowhere = |(key, flow): &(FlowKey, Flow)| {
-            // A direct connection that is translated leads to no backend of a service.
-            if flow.backend == 0 {
-                return flow.delivery.kind == delivery::TASK
-                    && !ifaces.contains(&flow.delivery.target);
-            }
-            let Some(backend) = backends.get(&flow.backend) else {
-                return true;
-            };
-            let to_backend = key.side == Side::Forward as u8;
-            match flow.delivery.kind {
-                delivery::TASK => {
-                    !ifaces.contains(&flow.delivery.target) || to_backend && backend.vtep != 0
-                }
-                delivery::TUNNEL | delivery::MESH if to_backend => {
-                    flow.delivery.target != backend.vtep
-                }
-                delivery::TUNNEL | delivery::MESH => !vteps.contains(&flow.delivery.target),
-                _ => false,
-            }
-        };
-        let mut swept = 0;
-        for table in [&self.flows, &self.embryos] {
-            let gone: Vec<(FlowKey, Flow)> =
-                table.entries()?.into_iter().filter(leads_nowhere).collect();
-            self.forget_flows(table, &gone)?;
-            // A forward entry takes its other half along, which knows whether it was counted.
-            let halves = gone.iter().filter(|(key, flow)| !owns_state(key, flow));
-            for (key, flow) in halves {
-                let owner = twin(key, flow);
-                if let Some(flow) = table.get(&owner)? {
-                    self.forget_flows(table, &[(owner, flow)])?;
-                }
-            }
-            swept += gone.len();
-        }
-        Ok(swept)
     }
 
     /// Removes flows, both entries of each, and counts their end.
