@@ -59,20 +59,24 @@ fn bench() -> Result<Bench> {
 }
 
 impl Bench {
-    /// Gives the addresses to a node, and takes them from the one that has had them.
+    /// Gives the addresses to a node, and takes them from the one that has had them: once the new one
+    /// knows them, or its stack would reset what netd does not yet take.
     fn move_to(&self, node: &str, from: Option<&str>) -> Result<()> {
         for address in self.floating {
-            let length = if address.is_ipv4() { 24 } else { 64 };
-            let text = format!("{address}/{length}");
+            self.address("add", node, address)?;
+        }
+        for target in self.targets() {
+            let namespace = self.lab.namespace(node);
+            let is_known = || {
+                let asked = netns::inside(&namespace, || probe::ask(Transport::Tcp, target));
+                asked.is_ok_and(|it| it.answered().is_ok())
+            };
+            wait::until(PATIENCE, "the address to be known", is_known)?;
+        }
+        for address in self.floating {
             if let Some(from) = from {
-                let words = ["address", "del", &text, "dev", "eth0"];
-                command::run_inside(&self.lab.namespace(from), "ip", &words)?;
+                self.address("del", from, address)?;
             }
-            let mut words = vec!["address", "add", &text, "dev", "eth0"];
-            if address.is_ipv6() {
-                words.push("nodad");
-            }
-            command::run_inside(&self.lab.namespace(node), "ip", &words)?;
         }
         // As whoever moves an address would tell.
         let client = self.lab.namespace("client");
@@ -85,6 +89,17 @@ impl Bench {
             wait::until(PATIENCE, "the address to be answered", || last().is_ok())
                 .with_context(|| format!("{target} at {node}: {:?}", last().err()))?;
         }
+        Ok(())
+    }
+
+    fn address(&self, verb: &str, node: &str, address: IpAddr) -> Result<()> {
+        let length = if address.is_ipv4() { 24 } else { 64 };
+        let text = format!("{address}/{length}");
+        let mut words = vec!["address", verb, &text, "dev", "eth0"];
+        if address.is_ipv6() && verb == "add" {
+            words.push("nodad");
+        }
+        command::run_inside(&self.lab.namespace(node), "ip", &words)?;
         Ok(())
     }
 

@@ -96,10 +96,10 @@ fn other_nodes_send_anything_in_anything() -> Result<()> {
         Lane::Wrapped,
         &[
             "bad-mesh",
-            "collision",
             "not-local",
             "passed",
             "sent changed",
+            "sent renumbered",
             "spoofed-inner",
             "unknown-vni",
             "unknown-vtep",
