@@ -27,7 +27,7 @@ impl Dataplane {
         gone: &BTreeSet<EndpointKey>,
         namespaces: &BTreeMap<PathBuf, u64>,
     ) -> Result<(), TableError> {
-        let datagrams = self.datagrams_to_end()?;
+        let datagrams = self.take_datagrams_to_end()?;
         if datagrams.is_empty() && gone.is_empty() {
             return Ok(());
         }
@@ -51,8 +51,9 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Nothing tells when a series of datagrams is over: it ends with what its backend is for.
-    fn datagrams_to_end(&self) -> Result<BTreeSet<u64>, TableError> {
+    /// Nothing tells when a series of datagrams is over: it ends with what its backend is for. A socket
+    /// is taken once: it stays open, and may be of other use from then on.
+    fn take_datagrams_to_end(&self) -> Result<BTreeSet<u64>, TableError> {
         let mut over = BTreeSet::new();
         for (cookie, backend) in self.maps.datagrams.entries()? {
             let backend = self.maps.backends.get(&backend)?;
@@ -60,6 +61,8 @@ impl Dataplane {
                 over.insert(cookie);
             }
         }
+        let cookies: Vec<u64> = over.iter().copied().collect();
+        self.maps.datagrams.remove_all(&cookies)?;
         Ok(over)
     }
 }
