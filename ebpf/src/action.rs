@@ -33,7 +33,7 @@ pub(crate) fn run(
     let verdict = match hook(skb, header, parsed) {
         Ok(verdict) => verdict,
         Err(reason) => {
-            drops::count(skb, reason, header);
+            drops::count(skb, reason, header, skb.len());
             return TC_ACT_SHOT;
         }
     };

@@ -14,6 +14,8 @@ use abi::{
     protocol,
 };
 
+use aya_ebpf::helpers::generated::bpf_csum_diff;
+
 pub(crate) use arp::answer as arp;
 pub(crate) use echo::answer as echo;
 pub(crate) use neighbour::answer as neighbour;
@@ -79,7 +81,8 @@ impl Back {
 /// Counted under `reason`, like a drop.
 ///
 /// # Errors
-/// `reason`, when it is none that senders are told, or the packet one that must not be answered.
+/// `reason`, when it is none that senders are told, or the packet one that must not be answered; another
+/// one when there is no way back, or the packet cannot become the answer.
 #[inline(never)]
 pub(crate) fn refuse(
     skb: Skb,
@@ -90,21 +93,19 @@ pub(crate) fn refuse(
     if !reason.is_told() || !header.has_transport() {
         return Err(reason);
     }
-    // Before the packet becomes its answer: the sample is of what was sent.
+    let length = skb.len();
     if header.protocol == protocol::TCP {
         if !reset::is_due(header) {
             return Err(reason);
         }
-        drops::count(skb, reason, header);
         reset::write(skb, header)?;
     } else {
         if !unreachable::is_due(header) || !limit::admits() {
             return Err(reason);
         }
-        drops::count(skb, reason, header);
         unreachable::write(skb, header)?;
     }
-    back.send(skb)
+    told(skb, header, (reason, length), back)
 }
 
 /// Tells the sender, in the name of `source`, that the packet does not fit into the tunnel, and what
@@ -122,19 +123,54 @@ pub(crate) fn too_big(
     if !too_big::is_due(header) || !limit::admits() {
         return Err(DropReason::TooBig);
     }
+    let length = skb.len();
     too_big::write(skb, header, source, deliver::settings()?.overlay_mtu)?;
-    drops::count(skb, DropReason::TooBig, header);
-    back.send(skb)
+    told(skb, header, (DropReason::TooBig, length), back)
+}
+
+/// Sends the answer, and counts what it answers: once, and not when it cannot be sent, which is counted
+/// by itself.
+#[inline(always)]
+fn told(
+    skb: Skb,
+    header: &Header,
+    (reason, length): (DropReason, u32),
+    back: Back,
+) -> Result<Verdict, DropReason> {
+    let verdict = back.send(skb)?;
+    drops::count(skb, reason, header, length);
+    Ok(verdict)
 }
 
 /// The beginning of the IP packet, kept outside the stack.
 #[inline(always)]
 fn quoted<const WORDS: usize>(skb: Skb) -> Result<&'static [u32; WORDS], DropReason> {
-    let words = slot(&ANSWERED)?
-        .first_chunk_mut::<WORDS>()
-        .ok_or(DropReason::Truncated)?;
+    let words = quote()?;
     skb.copy(14, words)?;
     Ok(words)
+}
+
+/// What was kept of the packet.
+#[inline(always)]
+fn quote<const WORDS: usize>() -> Result<&'static mut [u32; WORDS], DropReason> {
+    slot(&ANSWERED)?
+        .first_chunk_mut()
+        .ok_or(DropReason::Truncated)
+}
+
+/// The sum over the words and what was summed before, by the kernel: to add many words up takes room on
+/// the stack.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a sum of 32 bits, or an error that these arguments do not meet"
+)]
+fn sum<const WORDS: usize>(words: &[u32; WORDS], before: u32) -> u32 {
+    let words = core::ptr::from_ref(words).cast_mut().cast();
+    let nothing = core::ptr::null_mut();
+    // SAFETY: `words` points to as many initialised words, and of `nothing` none are read.
+    unsafe { bpf_csum_diff(nothing, 0, words, (WORDS * 4) as u32, before) as u32 }
 }
 
 /// Turns the IP packet around. The sum over both addresses, and so every checksum, stays.

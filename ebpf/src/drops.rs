@@ -9,9 +9,10 @@ use crate::{
     skb::Skb,
 };
 
-/// Counts one packet under `reason`, and samples it unless that was just done.
+/// Counts one packet under `reason`, and samples it unless that was just done. The packet was `length`
+/// bytes long.
 #[inline(never)]
-pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header) {
+pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header, length: u32) {
     let Some(counter) = DROPS.get_ptr_mut(reason as u32) else {
         return;
     };
@@ -26,7 +27,7 @@ pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header) {
     let Some(mut entry) = SAMPLES.reserve_untyped::<DropSample>(0) else {
         return;
     };
-    entry.write(sample(skb, reason, header, now));
+    entry.write(sample(skb, reason, header, (length, now)));
     entry.submit(0);
 }
 
@@ -68,13 +69,18 @@ pub(crate) fn count_dial(reason: DropReason, header: &Header) {
 }
 
 #[inline(always)]
-fn sample(skb: Skb, reason: DropReason, header: &Header, now: u64) -> DropSample {
+fn sample(
+    skb: Skb,
+    reason: DropReason,
+    header: &Header,
+    (length, time_ns): (u32, u64),
+) -> DropSample {
     DropSample {
-        time_ns: now,
+        time_ns,
         reason: reason as u32,
         ifindex: skb.ifindex(),
         net: network(skb.ifindex()),
-        length: skb.len(),
+        length,
         source: header.source,
         destination: header.destination,
         source_port: header.source_port,

@@ -8,10 +8,10 @@ mod head;
 use abi::{Bytes, DropReason, Head};
 use aya_ebpf::{
     EbpfContext,
-    bindings::__sk_buff,
+    bindings::{__sk_buff, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC},
     helpers::generated::{
-        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
-        bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_csum_update, bpf_l4_csum_replace, bpf_skb_adjust_room, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes,
     },
     programs::TcContext,
 };
@@ -20,6 +20,14 @@ use aya_ebpf::{
 const HEAD_V4: u32 = 14 + 20 + 20;
 /// Ethernet, IPv6 and TCP.
 const HEAD_V6: u32 = 14 + 40 + 20;
+/// Ethernet and IPv4; the kernel cuts off no more.
+const LEAST_V4: u32 = 14 + 20;
+/// Ethernet and IPv6.
+const LEAST_V6: u32 = 14 + 40;
+/// What the kernel cuts off at once.
+const MOST_CUT: u32 = 0xfff;
+/// Cuts at the front of a jumbo frame; nothing longer comes in one piece.
+const CUTS: usize = 3;
 /// EtherType of IPv6 as the kernel keeps it, in network byte order.
 const IPV6: u32 = abi::ethertype::IPV6.to_be() as u32;
 
@@ -161,11 +169,58 @@ impl Skb {
         unsafe { bpf_csum_update(self.raw, difference) };
     }
 
-    /// Cuts or extends the frame to `length` bytes, undoing any segmentation offload.
+    /// Cuts or extends the frame at its end to `length` bytes, undoing any segmentation offload.
+    ///
+    /// The kernel refuses it for a packet that counts as wrapped (`__bpf_skb_change_tail` of
+    /// net/core/filter.c): one that has been unwrapped here after a virtual wire, or one that its
+    /// sender has wrapped by itself.
     #[inline(always)]
     pub(crate) fn resize(self, length: u32) -> Result<(), DropReason> {
         // SAFETY: the helper checks the length.
         done(unsafe { bpf_skb_change_tail(self.raw, length, 0) })
+    }
+
+    /// Makes the frame one of `length` bytes that are written anew, all but the Ethernet header.
+    ///
+    /// A packet that counts as wrapped is cut and extended behind its Ethernet header, as much as
+    /// possible first: with what is cut goes the order to complete a checksum in it.
+    #[inline(never)]
+    pub(crate) fn renew(self, length: u32) -> Result<(), DropReason> {
+        if self.resize(length).is_ok() {
+            return Ok(());
+        }
+        // This way it would stay one to be cut into segments.
+        if self.gso_size() != 0 {
+            return Err(DropReason::Rewrite);
+        }
+        let least = if self.protocol() == IPV6 {
+            LEAST_V6
+        } else {
+            LEAST_V4
+        };
+        for _ in 0..CUTS {
+            let more = self.len().wrapping_sub(least).min(MOST_CUT);
+            if more == 0 {
+                break;
+            }
+            if !self.adjust_room(-more.cast_signed(), 0) {
+                return Err(DropReason::Rewrite);
+            }
+        }
+        let growth = length.wrapping_sub(least).cast_signed();
+        if self.adjust_room(growth, 0) {
+            Ok(())
+        } else {
+            Err(DropReason::Rewrite)
+        }
+    }
+
+    /// Makes or removes room behind the Ethernet header; false when the kernel refuses, and the packet
+    /// is as it was.
+    #[inline(always)]
+    pub(crate) fn adjust_room(self, difference: i32, flags: u64) -> bool {
+        // SAFETY: the helper checks its arguments; nothing points into the packet.
+        unsafe { bpf_skb_adjust_room(self.raw, difference, BPF_ADJ_ROOM_MAC, flags) == 0 }
     }
 }
 

@@ -10,9 +10,13 @@ use crate::{
 };
 
 /// The overlay's hook with the origin from the packet's control words: the network, and the number
-/// of a node (one that no node has stands for a stranger).
+/// of a node (one that no node has stands for a stranger). A third word that is not zero makes the packet
+/// one that still counts as wrapped.
 #[inline(always)]
 pub(crate) fn run(skb: Skb, header: &mut Header, parsed: Parsed) -> Result<Verdict, DropReason> {
+    if skb.control(2) != 0 {
+        carrier::probe::mark(skb);
+    }
     let net = NetId(skb.control(0));
     let remote = carrier::address(skb.control(1)).unwrap_or(Address::UNSPECIFIED);
     let local = carrier::address(0).unwrap_or(Address::UNSPECIFIED);

@@ -71,6 +71,9 @@ pub struct Packet {
     pub gso_size: u32,
     /// For [`Program::FromOverlay`]: the network, and the number of the sending node.
     pub origin: [u32; 2],
+    /// For [`Program::FromOverlay`]: whether the kernel counts it as wrapped still, as what the native
+    /// carrier has unwrapped after a virtual wire. Says nothing of a packet that is yet to be cut.
+    pub is_marked: bool,
 }
 
 /// What a program made of a packet.
@@ -191,6 +194,7 @@ fn context(packet: &Packet) -> [u8; 180] {
         (40, packet.ifindex),
         (48, packet.origin[0]),
         (52, packet.origin[1]),
+        (56, packet.is_marked.into()),
         (176, packet.gso_size),
     ];
     for (at, value) in fields {

@@ -79,7 +79,7 @@ reasons! {
     TableFull = 22, "table-full";
     /// Larger than the tunnel can carry; the sender was told.
     TooBig = 23, "too-big";
-    /// The frame of the mesh names a backend that does not exist.
+    /// The frame of the mesh names a backend that this node does not know, yet or any more.
     UnknownBackend = 24, "unknown-backend";
     /// The frame of the mesh carries no valid metadata.
     BadMesh = 25, "bad-mesh";

@@ -3,10 +3,7 @@
 use abi::{DropReason, Fragment, Header, checksum, protocol, tcp};
 use aya_ebpf::bindings::BPF_F_PSEUDO_HDR;
 
-use crate::{
-    maps::{ANSWERED, slot},
-    skb::Skb,
-};
+use crate::skb::Skb;
 
 const TTL: u8 = 64;
 const TCP_HEADER: u16 = 20;
@@ -18,35 +15,53 @@ pub(super) fn is_due(header: &Header) -> bool {
     header.flags & tcp::RST == 0 && header.fragment == Fragment::Whole
 }
 
-/// Turns a segment into the reset that answers it.
-#[inline(never)]
+/// Turns a segment into the reset that answers it. Where the kernel does not cut it, what was above its
+/// header becomes the reset's data, which nobody reads.
+#[inline(always)]
+pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
+    let l4 = u32::from(header.l4);
+    skb.copy(l4, super::quote::<5>()?)?;
+    let is_cut = skb.resize(l4 + u32::from(TCP_HEADER)).is_ok();
+    let length = if is_cut { TCP_HEADER } else { length(header) };
+    super::swap_addresses(skb, header)?;
+    super::write_length(skb, header, length, TTL)?;
+    write_segment(skb, header, is_cut)
+}
+
+/// Of the segment, as it came.
+#[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "an IP packet ends below 2^16 bytes after it began"
 )]
-pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let l4 = u32::from(header.l4);
-    let segment: &mut [u32; 5] = slot(&ANSWERED)?
-        .first_chunk_mut()
-        .ok_or(DropReason::Truncated)?;
-    skb.copy(l4, segment)?;
-    let old_length = (header.end - l4) as u16;
-    skb.resize(l4 + u32::from(TCP_HEADER))?;
-    super::swap_addresses(skb, header)?;
-    super::write_length(skb, header, TCP_HEADER, TTL)?;
-    let [low, high, _, _] = segment[4].to_ne_bytes();
-    let old_checksum = u16::from_ne_bytes([low, high]);
-    reset(header, segment, old_length);
+fn length(header: &Header) -> u16 {
+    (header.end - u32::from(header.l4)) as u16
+}
+
+#[inline(never)]
+fn write_segment(skb: Skb, header: &Header, is_cut: bool) -> Result<(), DropReason> {
+    let field = u32::from(header.l4) + 16;
+    let segment: &mut [u32; 5] = super::quote()?;
+    let [low, high, urgent @ ..] = segment[4].to_ne_bytes();
+    segment[4] = u32::from_ne_bytes([0, 0, urgent[0], urgent[1]]);
+    let before = checksum::fold(checksum::sum_words(segment));
+    reset(header, segment, length(header));
+    let after = checksum::sum_words(segment);
+    segment[4] = u32::from_ne_bytes([low, high, 0, 0]);
+    skb.store(u32::from(header.l4), segment)?;
+    if !is_cut {
+        let difference = checksum::fold(checksum::add(u32::from(!before), after));
+        return skb.replace_in_checksum(field, 0, u32::from(difference), 0);
+    }
     let pseudo = checksum::pseudo_header(
         &header.source.words,
         &header.destination.words,
         TCP_HEADER,
         protocol::TCP,
     );
-    let wanted = !checksum::fold(checksum::add(pseudo, checksum::sum_words(segment)));
-    segment[4] = u32::from_ne_bytes([low, high, 0, 0]);
-    skb.store(l4, segment)?;
-    settle(skb, l4 + 16, old_checksum, old_length, wanted)
+    let wanted = !checksum::fold(checksum::add(pseudo, after));
+    let old_checksum = u16::from_ne_bytes([low, high]);
+    settle(skb, field, old_checksum, length(header), wanted)
 }
 
 /// Makes a segment's first five words those of the reset, without its checksum.

@@ -48,7 +48,7 @@ pub(super) fn write(
 #[inline(never)]
 fn write_v4(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(), DropReason> {
     let quote: &[u32; V4_QUOTE] = quoted(skb)?;
-    skb.resize(V4_ICMP + u32::from(V4_LENGTH) + PADDING)?;
+    skb.renew(V4_ICMP + u32::from(V4_LENGTH) + PADDING)?;
     let [high, low] = (20 + V4_LENGTH).to_be_bytes();
     let mut ip = [
         u32::from_ne_bytes([0x45, 0xc0, high, low]),
@@ -76,7 +76,7 @@ fn write_v4(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(),
 #[inline(never)]
 fn write_v6(skb: Skb, header: &Header, source: &Address, mtu: u16) -> Result<(), DropReason> {
     let quote: &[u32; V6_QUOTE] = quoted(skb)?;
-    skb.resize(V6_ICMP + u32::from(V6_LENGTH) + PADDING)?;
+    skb.renew(V6_ICMP + u32::from(V6_LENGTH) + PADDING)?;
     let pseudo = checksum::pseudo_header(
         &source.words,
         &header.source.words,

@@ -2,7 +2,7 @@
 
 use abi::{DropReason, Family, Header, checksum, icmp, protocol};
 
-use super::quoted;
+use super::{quote, quoted};
 use crate::skb::Skb;
 
 const IP: u32 = 14;
@@ -37,15 +37,23 @@ pub(super) fn is_due(header: &Header) -> bool {
 #[inline(always)]
 pub(super) fn write(skb: Skb, header: &Header) -> Result<(), DropReason> {
     match header.family {
-        Family::V4 => write_v4(skb, header),
-        Family::V6 => write_v6(skb, header),
+        Family::V4 => {
+            quoted::<V4_QUOTE>(skb)?;
+            skb.renew(V4_ICMP + u32::from(V4_LENGTH))?;
+            write_v4(skb, header)
+        }
+        Family::V6 => {
+            quoted::<V6_QUOTE>(skb)?;
+            skb.renew(V6_ICMP + u32::from(V6_LENGTH))?;
+            super::swap_addresses(skb, header)?;
+            write_v6(skb, header)
+        }
     }
 }
 
 #[inline(never)]
 fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let quote: &[u32; V4_QUOTE] = quoted(skb)?;
-    skb.resize(V4_ICMP + u32::from(V4_LENGTH))?;
+    let quote: &[u32; V4_QUOTE] = quote()?;
     let [high, low] = (20 + V4_LENGTH).to_be_bytes();
     let mut ip = [
         u32::from_ne_bytes([0x45, 0xc0, high, low]),
@@ -83,8 +91,7 @@ fn write_v4(skb: Skb, header: &Header) -> Result<(), DropReason> {
 
 #[inline(never)]
 fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
-    let quote: &[u32; V6_QUOTE] = quoted(skb)?;
-    skb.resize(V6_ICMP + u32::from(V6_LENGTH))?;
+    let quote: &[u32; V6_QUOTE] = quote()?;
     let [high, low] = V6_LENGTH.to_be_bytes();
     let pseudo = checksum::pseudo_header(
         &header.source.words,
@@ -93,13 +100,9 @@ fn write_v6(skb: Skb, header: &Header) -> Result<(), DropReason> {
         protocol::ICMPV6,
     );
     let kind = u16::from_ne_bytes([icmp::V6_UNREACHABLE, icmp::V6_PORT_UNREACHABLE]);
-    let sum = checksum::add(
-        checksum::add(pseudo, checksum::sum_words(quote)),
-        u32::from(kind),
-    );
+    let sum = checksum::add(super::sum(quote, pseudo), u32::from(kind));
     let [sum_high, sum_low] = (!checksum::fold(sum)).to_ne_bytes();
     skb.store(IP, &[0x60u8, 0, 0, 0, high, low, protocol::ICMPV6, TTL])?;
-    super::swap_addresses(skb, header)?;
     let head = [
         icmp::V6_UNREACHABLE,
         icmp::V6_PORT_UNREACHABLE,

@@ -11,11 +11,11 @@ use aya_ebpf::{
         __sk_buff, BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_CSUM_LEVEL_DEC, BPF_F_ADJ_ROOM_DECAP_L3_IPV4,
         BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L2_ETH, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
         BPF_F_ADJ_ROOM_ENCAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
-        BPF_F_ADJ_ROOM_NO_CSUM_RESET, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+        BPF_F_ADJ_ROOM_NO_CSUM_RESET,
     },
     helpers::generated::{
-        bpf_csum_level, bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_pull_data, bpf_skb_store_bytes,
+        bpf_csum_level, bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_pull_data,
+        bpf_skb_store_bytes,
     },
 };
 
@@ -44,7 +44,8 @@ pub(super) const WRAP: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
     | (ETHERNET_LENGTH as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
 /// The device has looked at the checksums in their order, from the outside: what it found must be
 /// counted down, not forgotten.
-const UNWRAP: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64 | BPF_F_ADJ_ROOM_NO_CSUM_RESET as u64;
+pub(super) const UNWRAP: u64 =
+    BPF_F_ADJ_ROOM_FIXED_GSO as u64 | BPF_F_ADJ_ROOM_NO_CSUM_RESET as u64;
 
 /// `struct bpf_redir_neigh` of the kernel without its union.
 #[repr(C)]
@@ -102,21 +103,13 @@ pub(super) fn send(
     let is_done = if remote.address.is_v4() {
         room.v4.write(&outer);
         room.v4.ethernet = skb.load(0).ok_or(DropReason::Truncated)?;
-        adjust(
-            skb,
-            GROWTH_V4,
-            WRAP | u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4),
-        )
-        .then(|| store(skb, &room.v4, ROOM_V4))
+        skb.adjust_room(GROWTH_V4, WRAP | u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV4))
+            .then(|| store(skb, &room.v4, ROOM_V4))
     } else {
         room.v6.write(&outer);
         room.v6.ethernet = skb.load(0).ok_or(DropReason::Truncated)?;
-        adjust(
-            skb,
-            GROWTH_V6,
-            WRAP | u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV6),
-        )
-        .then(|| store(skb, &room.v6, ROOM_V6))
+        skb.adjust_room(GROWTH_V6, WRAP | u64::from(BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+            .then(|| store(skb, &room.v6, ROOM_V6))
     };
     match is_done {
         Some(true) => Ok(redirect(remote)),
@@ -308,18 +301,10 @@ pub(super) fn shrink(skb: Skb, difference: i32, is_v6: bool) -> bool {
     } else {
         BPF_F_ADJ_ROOM_DECAP_L3_IPV4
     };
-    if !adjust(skb, difference, UNWRAP | u64::from(family)) {
+    if !skb.adjust_room(difference, UNWRAP | u64::from(family)) {
         return false;
     }
     // SAFETY: the helper takes the context and a number.
     unsafe { bpf_csum_level(skb.raw(), u64::from(BPF_CSUM_LEVEL_DEC)) };
     true
-}
-
-/// Makes or removes room after the Ethernet header; false when the kernel refuses, and the packet is
-/// as it was.
-#[inline(always)]
-pub(super) fn adjust(skb: Skb, difference: i32, flags: u64) -> bool {
-    // SAFETY: the helper checks its arguments; nothing points into the packet.
-    unsafe { bpf_skb_adjust_room(skb.raw(), difference, BPF_ADJ_ROOM_MAC, flags) == 0 }
 }

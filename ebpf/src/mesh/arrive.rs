@@ -27,9 +27,15 @@ pub(super) fn forward(
     header: &Header,
 ) -> Result<Verdict, DropReason> {
     let net = settings.ingress_net;
-    let backend = BACKENDS
-        .get_ptr(mesh.backend)
-        .ok_or(DropReason::UnknownBackend)?;
+    let Some(backend) = BACKENDS.get_ptr(mesh.backend) else {
+        // Here it has not come yet, or is gone: the connection is another one's, if it is anybody's.
+        // Nobody is told, since the client may enter by a node that has not heard of the change.
+        return if second::may_know(mesh, header) {
+            Ok(Verdict::UNDECIDED)
+        } else {
+            Err(DropReason::UnknownBackend)
+        };
+    };
     // SAFETY: as in `balance::choose`.
     let backend: &Backend = unsafe { &*backend };
     if backend.vtep != 0 || backend.net != net {

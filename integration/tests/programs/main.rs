@@ -80,6 +80,7 @@ fn other_nodes_send_anything() -> Result<()> {
             "bad-reply",
             "sent an error",
             "sent renumbered",
+            "told no-flow",
             "not-local",
             "spoofed-inner",
             "unknown-backend",

@@ -104,7 +104,10 @@ pub(crate) fn packet(dice: &mut Dice, world: &World, oracle: &Oracle, lane: Lane
             };
             packet.frame = to_task(dice, &iface, family);
         }
-        Lane::Overlay | Lane::Wrapped => overlay::packet(dice, world, oracle, &mut packet, family),
+        Lane::Overlay | Lane::Wrapped => {
+            overlay::packet(dice, world, oracle, &mut packet, family);
+            packet.is_marked = lane == Lane::Overlay && packet.gso_size == 0 && dice.chance(40);
+        }
         Lane::Uplink => packet.frame = from_uplink(dice, world, oracle, family),
     }
     if dice.chance(12) {

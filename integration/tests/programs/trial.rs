@@ -140,11 +140,12 @@ fn describe(index: usize, lane: Lane, packet: &Packet, oracle: &Oracle) -> Strin
         mark,
         gso_size,
         origin,
+        is_marked,
     } = packet;
     let frame = compare::hex(frame);
     let iface = oracle.contents.ifaces.get(ifindex);
     format!(
-        "packet {index} by {lane:?}: ifindex {ifindex} mark {mark:#x} gso {gso_size} origin {origin:?}\n  {frame}\n{iface:?}"
+        "packet {index} by {lane:?}: ifindex {ifindex} mark {mark:#x} gso {gso_size} origin {origin:?} marked {is_marked}\n  {frame}\n{iface:?}"
     )
 }
 

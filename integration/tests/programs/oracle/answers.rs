@@ -84,7 +84,7 @@ pub(super) fn refuse(
     let answer = if !told.contains(&reason) || !reading.has_upper() {
         None
     } else if reading.protocol == TCP {
-        reset(&packet.frame, reading)
+        reset(packet, reading)
     } else {
         unreachable(&packet.frame, reading)
     };
@@ -95,9 +95,10 @@ pub(super) fn refuse(
     })
 }
 
-/// RFC 9293 §3.10.7.1.
-fn reset(frame: &[u8], reading: &Reading) -> Option<Sent> {
-    let l4 = reading.l4;
+/// RFC 9293 §3.10.7.1. The kernel cuts nothing that it counts as wrapped: there the reset has the rest of
+/// the segment for its data.
+fn reset(packet: &Packet, reading: &Reading) -> Option<Sent> {
+    let (frame, l4) = (&packet.frame[..], reading.l4);
     if reading.kind & 0x04 != 0 || reading.piece != Piece::Whole {
         return None;
     }
@@ -114,7 +115,17 @@ fn reset(frame: &[u8], reading: &Reading) -> Option<Sent> {
     }
     let mut answer = frame[..l4].to_vec();
     turn(&mut answer, reading);
-    let length = u16::try_from(l4 + 20).unwrap();
+    let (rest, upper) = if packet.is_marked {
+        (&frame[l4 + 20..], Sum::Kept)
+    } else {
+        (&[][..], Sum::Right)
+    };
+    let end = if packet.is_marked {
+        reading.end
+    } else {
+        l4 + 20
+    };
+    let length = u16::try_from(end).unwrap();
     if reading.v6 {
         answer[18..20].copy_from_slice(&(length - 54).to_be_bytes());
         answer[21] = 64;
@@ -123,9 +134,10 @@ fn reset(frame: &[u8], reading: &Reading) -> Option<Sent> {
         answer[22] = 64;
     }
     answer.extend(&tcp.to_bytes());
+    answer.extend(rest);
     Some(Sent {
         ip: (!reading.v6).then_some(Sum::Kept),
-        upper: Some(Sum::Right),
+        upper: Some(upper),
         ..Sent::exactly(answer)
     })
 }

@@ -110,9 +110,10 @@ impl Oracle {
         let own = self.contents.vteps.get(&0).context("this node")?;
         // What is yet to be cut is marked as TCP's outside of test runs only.
         let is_cut = packet.gso_size == 0 || sent.told.is_some();
-        // The kernel sends frames to groups nowhere, unless they come from the device.
+        // The kernel sends frames to groups nowhere, unless they come from the device, and wraps nothing
+        // that it counts as wrapped.
         let is_to_group = sent.frame[0] & 1 != 0;
-        if node.flags & vtep::NATIVE == 0 || !is_cut || is_to_group {
+        if node.flags & vtep::NATIVE == 0 || !is_cut || is_to_group || packet.is_marked {
             return Ok(frame.to_vec());
         }
         let outer = read(&frame[14..]).context("no outer headers")?;

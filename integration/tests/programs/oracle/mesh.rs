@@ -219,7 +219,14 @@ impl Oracle {
         let net = self.contents.settings.ingress_net;
         let length = packet.frame.len();
         let backend = self.contents.backends.get(&id).copied();
-        let backend = backend.ok_or(DropReason::UnknownBackend)?;
+        let asks_second = second != 0 && way != PASSED_ON && self.is_stray(reading);
+        let backend = match backend {
+            Some(backend) => backend,
+            None if asks_second => {
+                return self.ask_second(packet, reading, (id, second, way), node);
+            }
+            None => return Err(DropReason::UnknownBackend),
+        };
         if backend.vtep != 0 || backend.net != net {
             return Err(DropReason::NotLocal);
         }
@@ -237,7 +244,7 @@ impl Oracle {
             let client_port = flow.client_port;
             self.came_from(&abi::FlowKey { client_port, ..key }, node, back);
             Sent::forward(packet, reading, &flow)
-        } else if second != 0 && way != PASSED_ON && self.is_stray(reading) {
+        } else if asks_second {
             return self.ask_second(packet, reading, (id, second, way), node);
         } else {
             let is_last = reading.protocol == TCP && reading.kind & 0x05 != 0;
@@ -295,6 +302,11 @@ impl Oracle {
         (backend, node): (u32, u32),
     ) -> Verdict {
         let mut refusal = answers::refuse(packet, reading, reason)?;
+        // A reset may be as long as what it answers.
+        let limit = usize::from(self.contents.settings.overlay_mtu) + 14;
+        if refusal.frame.len() > limit {
+            return Err(DropReason::TooBig);
+        }
         refusal.frame[..12].copy_from_slice(&mesh_addresses((backend, 0), BACK));
         refusal.carried = Some((self.contents.settings.ingress_net, node));
         Ok(Fate::Sent(refusal))
