@@ -99,6 +99,50 @@ fn a_backend_that_drains_loses_no_socket() -> Result<()> {
     drain_under_load("drainsock", true, &[Mode::Crr])
 }
 
+#[test]
+fn connected_datagram_sockets_leave_a_backend_that_drains_and_miss_no_answer() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let (mut lab, mut topology) = lab("drainudp", true)?;
+    let mut churn = Crowd::default();
+    churn.join(&lab, &topology, PROBE, &[Mode::Udp])?;
+    churn.progress()?;
+    let led = active(&lab, LEAVER)?;
+    ensure!(led > 0, "nobody has met {LEAVER}");
+
+    topology.drain(LEAVER);
+    lab.apply_topology(&topology)?;
+    is_idle(&lab, LEAVER)?;
+    churn.progress()?;
+    topology.remove(LEAVER);
+    lab.apply_topology(&topology)?;
+    churn.progress()?;
+
+    let reports = churn.leave()?;
+    let met = |report: &Report| report.tasks.contains_key(LEAVER);
+    ensure!(
+        reports.iter().any(|(_, report)| met(report)),
+        "nobody met {LEAVER}"
+    );
+    // Who is told dials anew at once; what nobody answered would have been waited for.
+    let mut told = 0;
+    for (name, report) in reports {
+        for (error, count) in report.error_kinds {
+            ensure!(
+                error.contains("os error 103"),
+                "{name}: {count} times {error}"
+            );
+            told += count;
+        }
+    }
+    ensure!(
+        told == led,
+        "{told} sockets were told, {led} were led there"
+    );
+    lab.down()
+}
+
 /// A connection that is kept, and the task at its other end.
 type Kept = (BufReader<TcpStream>, String);
 

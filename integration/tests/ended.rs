@@ -10,12 +10,14 @@ use integration::lab::topology::Topology;
 use integration::lab::{Family, Lab, Spec};
 use integration::probe::Kept;
 use integration::serve::Answer;
-use integration::{can_make_labs, netns};
+use integration::{can_make_labs, netns, wait};
 
 /// The port of the service `echo`.
 const ECHO: u16 = 7;
 /// Nobody waits longer for what does not come.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// An audit is made every other second.
+const AUDIT: Duration = Duration::from_secs(20);
 
 fn ask<T: Send>(lab: &Lab, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     netns::inside(&lab.namespace(PROBE), work)?
@@ -40,6 +42,25 @@ fn datagrams(target: SocketAddr) -> Result<(UdpSocket, String)> {
     let count = socket.recv(&mut buffer)?;
     let answer: Answer = std::str::from_utf8(&buffer[..count])?.parse()?;
     Ok((socket, answer.task))
+}
+
+/// Who answers a datagram to an address.
+fn asked(socket: &UdpSocket, target: SocketAddr) -> Result<String> {
+    socket.send_to(b"who", target)?;
+    let mut buffer = [0; 2048];
+    let (count, _) = socket.recv_from(&mut buffer)?;
+    let answer: Answer = std::str::from_utf8(&buffer[..count])?.parse()?;
+    Ok(answer.task)
+}
+
+fn next_audit(lab: &Lab) -> Result<()> {
+    let last =
+        |lab: &Lab| Ok::<_, anyhow::Error>(lab.ask("n1", "status")?["Audit"]["Last"].clone());
+    let before = last(lab)?;
+    lab.reload("n1")?;
+    wait::until(AUDIT, "another audit", || {
+        last(lab).is_ok_and(|last| last != before)
+    })
 }
 
 fn without_backend(topology: &Topology, name: &str, task: &str) -> Topology {
@@ -108,6 +129,40 @@ fn streams_to_a_task_that_is_gone_end_at_once() -> Result<()> {
             ensure!(other != server, "{server} still takes connections");
             Ok(())
         })?;
+        lab.apply_topology(&topology)?;
+    }
+    lab.down()
+}
+
+#[test]
+fn a_datagram_socket_that_was_ended_is_its_process_own_from_then_on() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let mut spec = Spec::new(&Spec::unique_name("endonce"), 3);
+    let often = vec!["--audit-interval=2".to_owned()];
+    spec.node_args.insert("n1".to_owned(), often);
+    let mut lab = demo::up(spec)?;
+    let topology = demo::topology(&lab);
+    for family in Family::BOTH {
+        let echo = vip(&topology, "echo", family, ECHO)?;
+        let (socket, task) = ask(&lab, || datagrams(echo))?;
+        let mut draining = topology.clone();
+        draining.drain(&task);
+        lab.apply_topology(&draining)?;
+        let error = socket.recv(&mut [0; 64]).err().map(|error| error.kind());
+        ensure!(error == Some(ErrorKind::ConnectionAborted), "{error:?}");
+        // Who drains may still be asked by its own address, by the same socket.
+        let entry = lab.document().task(&task).context("a task")?;
+        let address = family.of(&entry.addresses).context("an address")?;
+        let own = SocketAddr::new(address, 8080);
+        for _ in 0..3 {
+            let who = ask(&lab, || asked(&socket, own))?;
+            ensure!(who == task, "{who} answered instead of {task}");
+            next_audit(&lab)?;
+        }
+        let error = socket.take_error()?;
+        ensure!(error.is_none(), "ended again: {error:?}");
         lab.apply_topology(&topology)?;
     }
     lab.down()
