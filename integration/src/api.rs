@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::http;
+use crate::{http, wait};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -20,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub fn get(socket: &Path, path: &str) -> Result<Value> {
     let asked = || format!("ask {} for {path}", socket.display());
     let mut stream = UnixStream::connect(socket).with_context(asked)?;
-    stream.set_read_timeout(Some(LIMIT)).with_context(asked)?;
+    let limit = wait::patience(LIMIT);
+    stream.set_read_timeout(Some(limit)).with_context(asked)?;
     let target = format!("/netd/v1/{path}");
     http::write_get(&mut stream, &target, "Connection: close\r\n").with_context(asked)?;
     let answer = http::read_response(&mut BufReader::new(stream)).with_context(asked)?;

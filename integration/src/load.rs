@@ -17,6 +17,10 @@ use serde::Serialize;
 
 use self::exchange::Worker;
 use self::recorder::{Gap, Recorder};
+use crate::wait;
+
+/// Between operations, for each time that everything takes longer than usual.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What one operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -49,14 +53,17 @@ pub struct Plan {
     pub size: usize,
     /// How long one operation may take before it counts as an error.
     pub limit: Duration,
+    /// How long a connection rests after an operation.
+    pub pause: Duration,
 }
 
 impl Plan {
-    /// One connection, 5 s per operation, until stopped.
+    /// One connection, until stopped; 5 s per operation and no pause, where machines are as fast as
+    /// usual: on an emulated one, load without a pause would leave nothing to what is tested.
     #[must_use]
     pub fn new(mode: Mode, target: SocketAddr) -> Self {
         let size = if mode == Mode::Stream { 1 << 20 } else { 0 };
-        let limit = Duration::from_secs(5);
+        let limit = wait::patience(Duration::from_secs(5));
         Self {
             mode,
             target,
@@ -65,6 +72,7 @@ impl Plan {
             duration: None,
             size,
             limit,
+            pause: PAUSE * (wait::slowness() - 1),
         }
     }
 }
@@ -186,6 +194,9 @@ fn work(plan: &Plan, end: Option<Instant>, stop: &AtomicBool, gap: &Gap) -> Reco
             Ok(done) => {
                 recorder.success(begin.elapsed(), &done);
                 gap.success();
+                if !plan.pause.is_zero() {
+                    std::thread::park_timeout(plan.pause);
+                }
             }
             Err(error) => {
                 recorder.error(&error);

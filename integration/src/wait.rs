@@ -10,12 +10,18 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Says how many times as long as elsewhere everything takes here: on an emulated machine.
 const SLOWNESS_VARIABLE: &str = "NETD_TEST_SLOWNESS";
 
+/// How many times as long as elsewhere everything takes here, at least 1.
+#[must_use]
+pub fn slowness() -> u32 {
+    let slowness = std::env::var(SLOWNESS_VARIABLE).ok();
+    let slowness = slowness.and_then(|text| text.parse().ok());
+    slowness.unwrap_or(1).max(1)
+}
+
 /// How long to wait here for what takes at most `limit` elsewhere.
 #[must_use]
 pub fn patience(limit: Duration) -> Duration {
-    let slowness = std::env::var(SLOWNESS_VARIABLE).ok();
-    let slowness = slowness.and_then(|text| text.parse().ok());
-    limit * slowness.unwrap_or(1)
+    limit * slowness()
 }
 
 /// Waits until `condition` holds.

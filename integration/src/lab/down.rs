@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::Lab;
 use super::node::GRACE;
 use super::record::directory;
-use crate::{binaries, command, netns};
+use crate::{binaries, command, netns, wait};
 
 /// Ends the daemons, has netd clean up after itself, deletes the namespaces with everything in
 /// them, and forgets the lab. Goes on where something fails.
@@ -26,7 +26,7 @@ pub fn down(name: &str) -> Result<()> {
     let started: Vec<String> = started(&lab);
     for node in &started {
         if let Ok(daemon) = lab.daemon(node)
-            && !daemon.terminate(GRACE)
+            && !daemon.terminate(wait::patience(GRACE))
         {
             attempt(Err(anyhow::anyhow!("the netd of {node} had to be killed")));
         }
