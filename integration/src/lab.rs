@@ -46,6 +46,8 @@ pub struct Lab {
     spec: Spec,
     record: Record,
     janitor: Option<Janitor>,
+    /// What is started as netd, if not the project's own.
+    netd: Option<PathBuf>,
 }
 
 impl Lab {
@@ -62,6 +64,7 @@ impl Lab {
             spec,
             record,
             janitor,
+            netd: None,
         };
         wire::build(&lab.spec, &mut lab.record)?;
         Ok(lab)
@@ -77,6 +80,7 @@ impl Lab {
             spec: record.spec.clone(),
             record,
             janitor: None,
+            netd: None,
         })
     }
 
@@ -114,6 +118,11 @@ impl Lab {
     #[must_use]
     pub fn document(&self) -> &Document {
         &self.record.document
+    }
+
+    /// Has this program started as netd from now on; `None` for the project's own.
+    pub fn use_netd(&mut self, program: Option<PathBuf>) {
+        self.netd = program;
     }
 
     /// Writes the topology file that all nodes share; daemons that run will apply it.

@@ -66,7 +66,10 @@ impl Lab {
         args.extend(flag("--node", node.to_owned()));
         args.extend(flag("--socket", socket.display().to_string()));
         args.extend(self.spec.node_args.get(node).cloned().unwrap_or_default());
-        let netd = binaries::find("netd")?;
+        let netd = match &self.netd {
+            Some(other) => other.clone(),
+            None => binaries::find("netd")?,
+        };
         let process = Process::spawn_inside(&namespace, &netd, &args, &self.log(node), &namespace)?;
         self.note(node, Some(process))
     }
