@@ -5,6 +5,7 @@
 //! packet is sent on and what it looks like, the lab shows where it goes.
 
 mod tables;
+mod wrapping;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,6 +100,9 @@ pub mod action {
 #[derive(Debug)]
 pub struct Kernel {
     programs: Ebpf,
+    /// Whether it lets programs wrap packets themselves (the native carrier). Linux 6.1 does not, and
+    /// netd leaves them to the device there.
+    pub wraps: bool,
     /// The maps.
     pub tables: Tables,
 }
@@ -120,9 +124,11 @@ impl Kernel {
             let classifier: &mut SchedClassifier = found.try_into()?;
             classifier.load().with_context(|| format!("load {name}"))?;
         }
+        let wraps = wrapping::is_possible(&mut ebpf)?;
         let tables = Tables::take(&mut ebpf)?;
         Ok(Self {
             programs: ebpf,
+            wraps,
             tables,
         })
     }

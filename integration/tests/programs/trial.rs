@@ -107,7 +107,10 @@ pub(crate) fn run(name: &str, lane: Lane, fates: &[&str]) -> Result<()> {
 /// packet, which is slow and names the packet that spoiled them.
 fn trial(kernel: &mut Kernel, seed: u64, lane: Lane, each: bool) -> Result<Tally> {
     let mut dice = Dice::new(seed);
-    let world = World::new(&mut dice);
+    let mut world = World::new(&mut dice);
+    if !kernel.wraps {
+        world.leave_to_device();
+    }
     let mut oracle = Oracle::new(world.contents.clone());
     kernel.tables.fill(&oracle.contents)?;
     let mut expected = counts(kernel)?;

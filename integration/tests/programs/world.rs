@@ -84,6 +84,14 @@ impl World {
         world
     }
 
+    /// Has every packet between nodes wrapped by the device, as netd has where the kernel lets programs
+    /// wrap none.
+    pub(crate) fn leave_to_device(&mut self) {
+        for node in self.contents.vteps.values_mut() {
+            node.flags &= !vtep::NATIVE;
+        }
+    }
+
     fn node(&mut self, dice: &mut Dice) {
         let contents = &mut self.contents;
         contents.settings = Settings {

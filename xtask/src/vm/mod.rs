@@ -29,9 +29,17 @@ const LIMIT: Duration = Duration::from_secs(40 * 60);
 const MEMORY: &str = "4096";
 const PROCESSORS: &str = "2";
 
+/// What the kernel is told. Instructions that repeat themselves are emulated byte by byte: without them
+/// it loads programs twice as fast. The emulator's time stamp counter is one for all processors.
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=0 mitigations=off init_on_alloc=0 \
+     clearcpuid=erms,fsrm,rep_good tsc=reliable clocksource=tsc";
+
 /// Tells tests that waiting takes that many times as long here.
 const SLOWNESS_VARIABLE: &str = "NETD_TEST_SLOWNESS";
 const SLOWNESS: &str = "30";
+/// Random packets for each program.
+const PACKETS_VARIABLE: &str = "NETD_TEST_PACKETS";
+const PACKETS: &str = "400";
 /// Has the figures of the programs written instead of compared.
 const RECORD_VARIABLE: &str = "NETD_RECORD_INSTRUCTIONS";
 const RECORD: &str = "ebpf/instructions.toml";
@@ -46,7 +54,10 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
         "reachability",
         &["underlay", "without_socket_hooks", "--skip", "native"],
     ),
+    // What says how programs are attached is left out: here it is by the classic tc anyway.
     ("netd-integration", "restart", &["--skip", "classic"]),
+    ("netd-integration", "upgrade", &["--skip", "classic"]),
+    ("netd-integration", "programs", &["anything"]),
 ];
 
 /// Runs those of the tests whose program's name contains `filter`, and prints `N passed, M failed`.
@@ -134,6 +145,7 @@ impl<'a> Machine<'a> {
         for (name, value) in [
             (DIRECTORY_VARIABLE, bin.display().to_string()),
             (SLOWNESS_VARIABLE, SLOWNESS.to_owned()),
+            (PACKETS_VARIABLE, PACKETS.to_owned()),
             ("RUST_LIB_BACKTRACE", "0".to_owned()),
             ("RECORD", record.display().to_string()),
         ] {
@@ -186,10 +198,7 @@ impl<'a> Machine<'a> {
         .arg(self.kernel.image())
         .arg("-initrd")
         .arg(image)
-        .args([
-            "-append",
-            "console=ttyS0 quiet loglevel=4 mitigations=off panic=0",
-        ])
+        .args(["-append", COMMAND_LINE])
         .args(["-serial", &file(&self.console()), "-serial", "stdio"])
         .args(["-serial", &file(&self.record())]);
         qemu
