@@ -40,6 +40,12 @@ pub(crate) fn table(algorithm: Algorithm, backends: &[Candidate]) -> Vec<u32> {
     if candidates.is_empty() {
         return Vec::new();
     }
+    // All places of a longer table would say the same.
+    if let [only] = candidates[..]
+        && !algorithm.is_live()
+    {
+        return vec![only.id];
+    }
     match algorithm {
         Algorithm::RoundRobin => candidates.iter().map(|candidate| candidate.id).collect(),
         Algorithm::WeightedRoundRobin => weighted::round_robin(&candidates),
@@ -88,6 +94,18 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert!(table(algorithm, &[]).is_empty());
             assert!(table(algorithm, &[Candidate { id: 1, weight: 0 }]).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_only_backend_takes_one_place_with_every_algorithm() {
+        let only = [
+            Candidate { id: 7, weight: 3 },
+            Candidate { id: 8, weight: 0 },
+        ];
+        for algorithm in Algorithm::ALL {
+            let wanted: &[u32] = if algorithm.is_live() { &[7, 3] } else { &[7] };
+            assert_eq!(table(algorithm, &only), wanted, "{algorithm:?}");
         }
     }
 

@@ -140,7 +140,7 @@ impl Size {
         }
         if let Some(first) = topology.service.first_mut() {
             let ports = FIRST_PORT..FIRST_PORT + self.ports;
-            first.publish = ports.map(published).collect();
+            first.publish = ports.map(|port| Port::tcp(port, PORT)).collect();
         }
         topology
     }
@@ -159,14 +159,6 @@ impl Size {
             path(self.names[0], "ask", vips),
             path(self.names[1], "client", ports),
         ])
-    }
-}
-
-/// Balanced in turn: with a Maglev table each, 10,000 ports would need more than all picks.
-fn published(port: u16) -> Port {
-    Port {
-        algorithm: Some("rr".to_owned()),
-        ..Port::tcp(port, PORT)
     }
 }
 

@@ -384,7 +384,7 @@ impl World {
     fn picked_before(&mut self, dice: &mut Dice, service: &mut Service, backends: &[u32]) {
         let last = self.contents.picks.keys().next_back();
         service.second_offset = last.map_or(0, |last| last + 1);
-        service.second_length = 9 + dice.word() % 9;
+        service.second_length = 1 + dice.word() % 17;
         for index in 0..service.second_length {
             let gone = dice.chance(5);
             let id = if gone { 2 } else { dice.of(backends) };

@@ -7,7 +7,7 @@ use abi::hash::murmur3_32;
 use super::Candidate;
 use super::weighted::gcd;
 
-/// Fills the table. `candidates` are sorted by id, unique, not empty and have weights.
+/// Fills the table. `candidates` are sorted by id, unique, at least two, and have weights.
 pub(super) fn table(candidates: &[Candidate]) -> Vec<u32> {
     let length = length(candidates.len());
     let turns = turns(candidates);
@@ -36,13 +36,13 @@ pub(super) fn table(candidates: &[Candidate]) -> Vec<u32> {
 ///
 /// A table of another length is another table altogether, so a length that followed the count
 /// closely would move nearly every flow with each change. It follows the count rounded up to a power
-/// of eight: only the second, ninth, sixty-fifth … backend changes it.
+/// of eight: only the ninth, sixty-fifth … backend changes it.
 pub(super) fn length(count: usize) -> usize {
     let mut rounded = 1;
     while rounded < count {
         rounded *= 8;
     }
-    let mut candidate = (rounded * 200).max(251);
+    let mut candidate = rounded * 200;
     while !is_prime(candidate) {
         candidate += 1;
     }
@@ -127,8 +127,8 @@ mod tests {
 
     #[test]
     fn lengths_are_primes_that_hold_over_ranges() {
-        let lengths: Vec<usize> = [1, 2, 8, 9, 64, 65, 512].map(length).to_vec();
-        assert_eq!(lengths, [251, 1601, 1601, 12809, 12809, 102_407, 102_407]);
+        let lengths: Vec<usize> = [2, 8, 9, 64, 65, 512].map(length).to_vec();
+        assert_eq!(lengths, [1601, 1601, 12809, 12809, 102_407, 102_407]);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_are_equal(ids in proptest::collection::btree_set(1u32.., 1..64)) {
+        fn shares_are_equal(ids in proptest::collection::btree_set(1u32.., 2..64)) {
             let ids: Vec<u32> = ids.into_iter().collect();
             let shares = shares(&table(&equal(&ids)));
             let (least, most) = (shares.values().min().unwrap(), shares.values().max().unwrap());

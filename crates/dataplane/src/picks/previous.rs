@@ -53,7 +53,7 @@ mod tests {
     fn places(second_offset: u32) -> BTreeMap<FrontendKey, Place> {
         let place = Place {
             second_offset,
-            second_length: 251,
+            second_length: 1601,
             ..Place::default()
         };
         BTreeMap::from([(FrontendKey::Service(abi::ServiceKey::default()), place)])

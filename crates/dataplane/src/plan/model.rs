@@ -332,7 +332,10 @@ impl Model {
             TableChange::RemoveBackends(ids) => self.backends.retain(|id, _| !ids.contains(id)),
             TableChange::WritePicks(picks) => self.write_picks(picks),
             TableChange::PutFrontends(frontends) => {
-                self.frontends.extend(frontends.iter().copied())
+                for (key, service) in frontends {
+                    self.check_second(key, service);
+                    self.frontends.insert(*key, *service);
+                }
             }
             TableChange::RemoveFrontends(keys) => {
                 self.frontends.retain(|key, _| !keys.contains(key));
@@ -352,6 +355,17 @@ impl Model {
                 );
             }
         }
+    }
+
+    /// The second choice of a new value is what the old one picks from.
+    fn check_second(&self, key: &FrontendKey, new: &Service) {
+        let second = Place::of(new).second_range();
+        if second.is_empty() {
+            return;
+        }
+        let kept: Vec<u32> = second.map(|at| self.picks[&at]).collect();
+        let old = self.balance(&self.frontends[key]);
+        assert_eq!(kept, old.picks, "another table than the one before");
     }
 
     /// Old picks must stay readable: programs may hold a value that names them.

@@ -485,17 +485,26 @@ fn replaced_maglev_table_stays_readable_until_it_has_outlived_its_use() {
     };
     let mut model = node();
     reach(&mut model, &case(&[1]));
-    let (key, first) = model.observe().places.pop_first().unwrap();
-    assert_eq!(first.second_length, 0);
+    let (key, only) = model.observe().places.pop_first().unwrap();
+    assert_eq!((only.range(), only.second_length), (0..0, 0));
     reach(&mut model, &case(&[1, 2]));
+    let first = model.observe().places[&key];
+    assert_eq!(
+        first.second_length, 1,
+        "what stood in the value has a place"
+    );
+    reach(&mut model, &case(&[1, 2, 3]));
     let second = model.observe().places[&key];
     assert_eq!(second.second_range(), first.range());
     let mut observed = model.observe();
     observed.outlived.insert(key);
-    let changes = plan(&wanted(&case(&[1, 2]), &model), &observed).unwrap();
+    let changes = plan(&wanted(&case(&[1, 2, 3]), &model), &observed).unwrap();
     changes.iter().for_each(|change| model.apply(change));
     let third = model.observe().places[&key];
     assert_eq!((third.range(), third.second_length), (second.range(), 0));
+    reach(&mut model, &case(&[1]));
+    let last = model.observe().places[&key];
+    assert_eq!(last.second_range(), third.range());
 }
 
 #[test]

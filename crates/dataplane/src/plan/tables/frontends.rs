@@ -1,5 +1,7 @@
 //! Who is picked: frontends and their picks.
 
+use std::ops::Range;
+
 use abi::{Algorithm, Service};
 
 use super::super::Observed;
@@ -41,8 +43,8 @@ pub(super) fn plan(wanted: &Tables, observed: &Observed, steps: &mut Steps) -> R
         }
         let mut place = place(balance, old.generation.wrapping_add(1), &mut ranges)?;
         let is_maglev = |balance: &Balance| balance.algorithm == Algorithm::Maglev;
-        if is_maglev(balance) && before.is_some_and(is_maglev) {
-            let second = old.range();
+        if let Some(before) = before.filter(|before| is_maglev(balance) && is_maglev(before)) {
+            let second = second(before, old, &mut ranges, &mut picks);
             place.second_offset = second.start;
             place.second_length = second.end - second.start;
         }
@@ -87,6 +89,24 @@ fn place(balance: &Balance, generation: u32, ranges: &mut Ranges) -> Result<Plac
         offset: range.start,
         ..place
     })
+}
+
+/// Where the table before the new one can be read from now on: where it is, or, if it stood in the value
+/// itself, in places of its own. Where there are none left, there is no second choice.
+fn second(
+    before: &Balance,
+    old: Place,
+    ranges: &mut Ranges,
+    picks: &mut Vec<(u32, Vec<u32>)>,
+) -> Range<u32> {
+    if old.length == 0 || !old.range().is_empty() {
+        return old.range();
+    }
+    let Some(range) = ranges.allocate(old.length) else {
+        return 0..0;
+    };
+    picks.push((range.start, before.picks.clone()));
+    range
 }
 
 fn value(balance: &Balance, place: Place) -> Service {
