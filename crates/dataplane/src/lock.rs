@@ -74,6 +74,9 @@ impl Drop for Lock {
         if self.is_there().is_ok_and(|is_there| is_there) {
             let _ = fs::remove_file(&self.path);
         }
+        // Said aloud: closing the file frees nothing while a process that is just being started still has a
+        // copy of the descriptor.
+        let _ = self.file.unlock();
     }
 }
 
@@ -130,6 +133,18 @@ mod tests {
         drop(Lock::instance(&directory, "a").unwrap());
         drop(other);
         assert!(instances(&directory).is_empty());
+    }
+
+    #[test]
+    fn a_lock_is_free_when_dropped_whoever_has_a_copy_of_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = Lock::state(directory.path()).unwrap();
+        let instance = Lock::instance(directory.path(), "a").unwrap();
+        let copies = [&state, &instance].map(|lock| lock.file.try_clone().unwrap());
+        drop((state, instance));
+        assert!(Lock::state(directory.path()).is_ok());
+        assert!(Lock::instance(directory.path(), "a").is_ok());
+        drop(copies);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::kernel::netns::Netns;
 use crate::lock;
@@ -35,6 +36,7 @@ pub(crate) fn in_node<F: Future<Output = ()>>(
         run(&format!("ip address add {address} dev eth0"));
         run("ip link set eth0 up");
         run("ip link set wire up");
+        await_carrier();
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -48,6 +50,16 @@ pub(crate) fn in_node<F: Future<Output = ()>>(
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Waits until both ends of the cable say that they carry packets: the kernel tells some time after it was
+/// told to bring them up.
+fn await_carrier() {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while run("ip -o link show up").matches(" state UP ").count() < 2 {
+        assert!(Instant::now() < deadline, "{}", run("ip -o link"));
+        std::thread::yield_now();
     }
 }
 

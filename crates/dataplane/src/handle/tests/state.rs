@@ -37,7 +37,10 @@ fn state_is_reached_kept_and_removed() {
         dataplane.apply(&none).await.unwrap();
         assert_eq!(dataplane.apply(&none).await.unwrap().changes, 0);
         let links = run("ip -o link");
-        assert!(!links.contains("nd") && !links.contains("ng"), "{links}");
+        assert!(
+            !links.contains(": nd") && !links.contains(": ng"),
+            "{links}"
+        );
         assert!(!run("nft list tables").contains("netd-test"));
     });
 }
