@@ -1,5 +1,5 @@
 //! Ports that are published at some places only: chosen nodes, chosen addresses, the nodes that run
-//! a backend.
+//! a backend; and very many of them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -153,6 +153,32 @@ fn chosen_nodes_and_addresses_alone_answer() -> Result<()> {
         }
         expect(&lab, SocketAddr::new(spare, 8001), Some("one"))?;
         expect(&lab, SocketAddr::new(spare, 8002), Some("one"))?;
+    }
+    lab.down()
+}
+
+#[test]
+fn ten_thousand_ports_are_published_by_the_default_algorithm() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let ports = 20_000..30_000;
+    let mut lab = Lab::up(Spec::new(&Spec::unique_name("many"), 1))?;
+    lab.add_task("one", "n1")?;
+    let mut topology = Topology::of(&lab);
+    topology.add_network("app", 1);
+    topology.attach(&lab, "one", "app", 11);
+    let published = ports.clone().map(|port| Port::tcp(port, 8080)).collect();
+    topology.service = vec![service("many", &["one"], published)];
+    lab.write_topology(&topology)?;
+    lab.start_all()?;
+    for family in Family::BOTH {
+        let node = address(&lab, "n1", family)?;
+        for port in ports.clone().step_by(1_999) {
+            let target = SocketAddr::new(node, port);
+            let ask = || probe::ask(Transport::Tcp, target);
+            netns::inside(&lab.namespace("client"), ask)?.answered()?;
+        }
     }
     lab.down()
 }
