@@ -3,10 +3,12 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::http::{self, Head};
 use crate::pattern::Pattern;
@@ -103,6 +105,19 @@ impl Kept {
         Ok(Self(BufReader::new(connect(target)?)))
     }
 
+    /// Connects from an address and port of the client's choice.
+    ///
+    /// # Errors
+    /// When another socket has them, or nobody takes the connection.
+    pub fn connect_from(source: SocketAddr, target: SocketAddr) -> io::Result<Self> {
+        let domain = Domain::for_address(target);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&source.into())?;
+        socket.connect_timeout(&target.into(), wait::patience(LIMIT))?;
+        Ok(Self(BufReader::new(patient(socket.into())?)))
+    }
+
     /// Asks who is there.
     ///
     /// # Errors
@@ -123,6 +138,14 @@ impl Kept {
 /// # Errors
 /// When the connection fails, or anything is missing or changed.
 pub fn download(target: SocketAddr, length: u64) -> Result<()> {
+    download_watched(target, length, &AtomicU64::new(0))
+}
+
+/// As [`download`]; `arrived` is how many bytes have come so far.
+///
+/// # Errors
+/// As [`download`].
+pub fn download_watched(target: SocketAddr, length: u64, arrived: &AtomicU64) -> Result<()> {
     let mut stream = BufReader::with_capacity(64 * 1024, connect(target)?);
     http::write_get(
         stream.get_mut(),
@@ -147,6 +170,7 @@ pub fn download(target: SocketAddr, length: u64) -> Result<()> {
             bail!("other bytes than were sent, after byte {offset}");
         }
         offset += count as u64;
+        arrived.store(offset, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -231,7 +255,10 @@ fn ask_udp(target: SocketAddr) -> io::Result<(Answer, SocketAddr)> {
 }
 
 fn connect(target: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, wait::patience(LIMIT))?;
+    patient(TcpStream::connect_timeout(&target, wait::patience(LIMIT))?)
+}
+
+fn patient(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(wait::patience(LIMIT)))?;
     stream.set_write_timeout(Some(wait::patience(LIMIT)))?;
     stream.set_nodelay(true)?;

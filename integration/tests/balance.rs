@@ -2,18 +2,15 @@
 //! node; and every connection is counted until it has ended.
 
 use std::collections::BTreeMap;
-use std::io::BufReader;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::lab::demo::{self, HTTP_PORT, PROBE};
 use integration::lab::{Family, Lab, Spec};
 use integration::load::{self, Mode, Plan};
-use integration::probe::{self, Transport};
-use integration::serve::Answer;
-use integration::{api, can_make_labs, http, netns, wait};
-use socket2::{Domain, Protocol, Socket, Type};
+use integration::probe::{self, Kept, Transport};
+use integration::{api, can_make_labs, netns, wait};
 
 /// How many connections tell one algorithm from another.
 const CONNECTIONS: usize = 40;
@@ -27,22 +24,6 @@ fn answers(lab: &Lab, member: &str, target: SocketAddr) -> Result<BTreeMap<Strin
         *answers.entry(answer.task).or_default() += 1;
     }
     Ok(answers)
-}
-
-/// Asks from a port of the asker's choice.
-fn ask_from(source: SocketAddr, target: SocketAddr) -> Result<Answer> {
-    let socket = Socket::new(
-        Domain::for_address(target),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&source.into())?;
-    socket.connect_timeout(&target.into(), Duration::from_secs(4))?;
-    let mut stream = BufReader::new(TcpStream::from(socket));
-    http::write_get(stream.get_mut(), "/", "Connection: close\r\n")?;
-    let response = http::read_response(&mut stream)?;
-    Ok(std::str::from_utf8(&response.body)?.parse()?)
 }
 
 fn address(lab: &Lab, node: &str, family: Family) -> Result<IpAddr> {
@@ -97,7 +78,8 @@ fn every_node_leads_one_connection_to_the_same_backend() -> Result<()> {
             let mut tasks = Vec::new();
             for node in lab.nodes() {
                 let target = SocketAddr::new(address(&lab, &node, family)?, HTTP_PORT);
-                let ask = || ask_from(SocketAddr::new(client, port), target);
+                let source = SocketAddr::new(client, port);
+                let ask = || Kept::connect_from(source, target)?.ask();
                 let answer = netns::inside(&lab.namespace("client"), ask)??;
                 ensure!(
                     answer.client.port() == port,

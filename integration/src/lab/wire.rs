@@ -11,11 +11,13 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 
+use super::Lab;
 use super::record::Record;
 use super::spec::{Outsider, Spec};
 use crate::{command, netns, wait};
@@ -32,6 +34,25 @@ const LIMIT: Duration = Duration::from_secs(10);
 const WIRE: &str = "wire";
 /// The member that is a client on the underlay itself.
 const CLIENT: &str = "client";
+
+impl Lab {
+    /// Gives a member of the underlay more addresses there, of these hosts: 20 to 99 and 101 to 254 are
+    /// nobody's in small labs.
+    ///
+    /// # Errors
+    /// When it has one of them already.
+    pub fn add_addresses(&self, member: &str, hosts: Range<u8>) -> Result<Vec<[IpAddr; 2]>> {
+        let underlay = self.underlay();
+        let pairs: Vec<[IpAddr; 2]> = hosts.map(|host| underlay.host(host)).collect();
+        let mut batch = String::new();
+        for network in pairs.iter().flatten().copied().map(IpNetwork::from) {
+            writeln!(batch, "{}", address("eth0", &network))?;
+        }
+        command::ip_batch(Some(&self.namespace(member)), &batch)
+            .with_context(|| format!("more addresses for {member}"))?;
+        Ok(pairs)
+    }
+}
 
 /// Makes the wire, and the namespaces of all who are connected to it.
 pub(super) fn build(spec: &Spec, record: &mut Record) -> Result<()> {
