@@ -13,10 +13,13 @@ use super::{Effort, progress};
 use crate::lab::demo::{self, HTTP_PORT, PROBE};
 use crate::lab::{Family, Lab, Spec};
 use crate::load::{self, Mode, Plan, Report, Running};
-use crate::netns;
+use crate::{netns, wait};
 
 /// Clients of each kind.
 const CONNECTIONS: usize = 2;
+/// How many requests tell that a client is served, and how long they may take.
+const SERVED: u64 = 50;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What happens under load.
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +142,10 @@ fn clients(lab: &Lab) -> Result<Vec<Running>> {
             }
         }
     }
-    std::thread::sleep(Duration::from_millis(300));
+    for running in &all {
+        wait::until(PATIENCE, "every client is served", || {
+            running.operations() >= SERVED
+        })?;
+    }
     Ok(all)
 }

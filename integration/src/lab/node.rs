@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -238,21 +238,26 @@ impl Lab {
     }
 
     fn wait_status(&self, node: &str, is_it: impl Fn(&Value) -> bool) -> Result<()> {
-        let deadline = Instant::now() + wait::patience(PATIENCE);
-        loop {
-            let problem = match self.ask(node, "status") {
-                Ok(status) if is_it(&status) => return Ok(()),
+        let mut last = None;
+        let ended = wait::some(PATIENCE, &format!("{node} to be ready"), || {
+            last = Some(match self.ask(node, "status") {
+                Ok(status) if is_it(&status) => return Some(false),
                 Ok(status) => anyhow!("its status is {status}"),
                 Err(error) => error,
-            };
-            if !self.is_running(node) || Instant::now() > deadline {
-                let log = fs::read_to_string(self.log(node)).unwrap_or_default();
-                let lines: Vec<&str> = log.lines().collect();
-                let end = lines[lines.len().saturating_sub(20)..].join("\n");
-                return Err(problem.context(format!("{node} is not ready; its log ends:\n{end}")));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            });
+            (!self.is_running(node)).then_some(true)
+        });
+        let problem = match ended {
+            Ok(false) => return Ok(()),
+            Ok(true) => anyhow!("netd has ended"),
+            Err(error) => error,
+        };
+        let log = fs::read_to_string(self.log(node)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let end = lines[lines.len().saturating_sub(20)..].join("\n");
+        Err(last
+            .unwrap_or(problem)
+            .context(format!("{node} is not ready; its log ends:\n{end}")))
     }
 
     fn note(&mut self, node: &str, process: Option<Process>) -> Result<()> {
