@@ -29,6 +29,9 @@ const READY: Duration = Duration::from_secs(90);
 /// seconds: with all ports, those of one measurement would fill the table for the next.
 const CLIENT_PORTS: &str = "20000 24095";
 
+/// The nodes' carriers, in their order.
+const CARRIERS: [&str; 4] = ["native", "native", "device", "device"];
+
 /// How many labs were made.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -67,19 +70,15 @@ impl Fabric {
         Ok(())
     }
 
-    /// The topology without tasks and services, for the nodes that run netd.
+    /// The topology without tasks and services, for the nodes that run netd: each carrier has a pair of
+    /// nodes.
     pub(super) fn topology(&self) -> Topology {
         let mut topology = Topology::of(&self.lab);
         topology.node.truncate(self.with_netd);
-        topology
-    }
-
-    /// Gives nodes of a topology a carrier.
-    pub(super) fn carry(topology: &mut Topology, nodes: &[&str], carrier: &str) {
-        let wanted = |name: &str| nodes.contains(&name);
-        for node in topology.node.iter_mut().filter(|node| wanted(&node.name)) {
+        for (node, carrier) in topology.node.iter_mut().zip(CARRIERS) {
             node.carrier = Some(carrier.to_owned());
         }
+        topology
     }
 
     /// A node's underlay address.

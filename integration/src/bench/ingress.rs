@@ -95,8 +95,6 @@ pub(super) fn run(name: &'static str, work: Work, effort: &Effort) -> Result<Vec
 
 fn topology(fabric: &Fabric) -> Topology {
     let mut topology = fabric.topology();
-    Fabric::carry(&mut topology, &["n1", "n2"], "native");
-    Fabric::carry(&mut topology, &["n3", "n4"], "device");
     topology.add_network(NETWORK, 1);
     for (task, host, port) in [
         ("near", 11, NEAR_PORT),

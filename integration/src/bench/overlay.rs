@@ -37,8 +37,6 @@ pub(super) fn run(name: &'static str, work: Work, effort: &Effort) -> Result<Vec
     let mut fabric = Fabric::new(6, 4)?;
     fabric.add_tasks(&TASKS)?;
     let mut topology = fabric.topology();
-    Fabric::carry(&mut topology, &["n1", "n2"], "native");
-    Fabric::carry(&mut topology, &["n3", "n4"], "device");
     topology.add_network(NETWORK, 1);
     for ((task, _), host) in TASKS.into_iter().take(4).zip(11..) {
         topology.attach(fabric.lab(), task, NETWORK, host);

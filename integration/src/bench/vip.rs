@@ -108,8 +108,6 @@ pub(super) fn run(name: &'static str, work: Work, effort: &Effort) -> Result<Vec
 
 fn topology(fabric: &Fabric) -> Topology {
     let mut topology = fabric.topology();
-    Fabric::carry(&mut topology, &["n1", "n2"], "native");
-    Fabric::carry(&mut topology, &["n3", "n4"], "device");
     topology.add_network(NETWORK, 1);
     topology.network[0].socket_lb = Some(false);
     topology.add_network(BY_SOCKET, 2);

@@ -1,12 +1,17 @@
 //! The oracle's flow tables, by the rules of the design: an opening is a flow that nobody has
 //! answered yet; the first answer settles it; a flow ends once.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+mod opening;
+mod resting;
 
-use abi::{Address, Delivery, Flow, FlowKey, Load, NetId, TransferCount};
+use std::collections::{BTreeMap, BTreeSet};
+
+use abi::{Address, Flow, FlowKey, Load, NetId};
 use integration::testrun::FlowTable;
 
+pub(crate) use self::opening::Plan;
+pub(crate) use self::resting::{Resting, begins, patience};
+use self::resting::{half_over, over};
 use super::read::{Reading, TCP};
 
 pub(crate) const REPLIED: u32 = 1;
@@ -27,17 +32,6 @@ pub(crate) const MESH: u16 = 3;
 pub(crate) const UPLINK: u16 = 4;
 pub(crate) const DIRECT: u16 = 5;
 
-/// When a client that has heard nothing asks again, and not because a packet was doubled on the way.
-const IMPATIENCE: Duration = Duration::from_millis(500);
-
-/// A flow and the seconds for which it has rested, besides the time that has really passed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Resting {
-    pub(crate) flow: Flow,
-    pub(crate) idle: u64,
-    since: Instant,
-}
-
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
     pub(crate) settled: BTreeMap<FlowKey, Resting>,
@@ -47,27 +41,6 @@ pub(crate) struct Flows {
     pub(crate) staying: BTreeSet<u32>,
     /// The backend that has not answered the client at hand, 0 for none.
     pub(crate) avoid: u32,
-}
-
-/// Two connections would look the same.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Collides;
-
-/// What a new flow is made of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    pub(crate) net: NetId,
-    pub(crate) backend: u32,
-    pub(crate) service: u32,
-    /// The client as the backend sees it.
-    pub(crate) client: Address,
-    pub(crate) server: Address,
-    pub(crate) port: u16,
-    pub(crate) there: Delivery,
-    pub(crate) back: Delivery,
-    pub(crate) via: u32,
-    /// What is known before the first packet.
-    pub(crate) seen: u32,
 }
 
 pub(crate) fn key(
@@ -118,66 +91,6 @@ pub(crate) fn other(key: &FlowKey, flow: &Flow) -> FlowKey {
     }
 }
 
-fn over(seen: u32) -> bool {
-    seen & RESET != 0 || (seen & CLIENT_DONE != 0 && seen & SERVER_DONE != 0)
-}
-
-fn half_over(seen: u32) -> bool {
-    seen & (CLIENT_DONE | SERVER_DONE | RESET) != 0
-}
-
-/// How long a flow may rest, in seconds.
-pub(crate) fn patience(seen: u32, protocol: u8) -> u64 {
-    if over(seen) {
-        10
-    } else if protocol == TCP && half_over(seen) {
-        120
-    } else if seen & REPLIED == 0 {
-        30
-    } else if protocol == TCP {
-        2 * 3600 + 240
-    } else {
-        60
-    }
-}
-
-/// SYN without ACK, RST or FIN.
-pub(crate) fn begins(packet: &Reading) -> bool {
-    packet.protocol == TCP && packet.kind & 0x17 == 0x02
-}
-
-impl Resting {
-    fn new(flow: Flow) -> Self {
-        Self {
-            flow,
-            idle: 0,
-            since: Instant::now(),
-        }
-    }
-
-    /// Whether the client asks again, and nobody has answered.
-    fn is_forlorn(&self, packet: &Reading) -> bool {
-        let waits = self.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
-        let rested = Duration::from_secs(self.idle) + self.since.elapsed();
-        waits && begins(packet) && rested >= IMPATIENCE
-    }
-
-    pub(crate) fn is_dead(&self, protocol: u8) -> bool {
-        self.idle > patience(self.flow.seen, protocol)
-    }
-
-    /// Whether the client's packet is for the frontend by which this flow came.
-    pub(super) fn is_for(&self, packet: &Reading) -> bool {
-        (self.flow.peer, self.flow.peer_port) == (packet.destination, packet.dport)
-            && self.flow.client_port == packet.sport
-    }
-
-    pub(super) fn takes(&self, packet: &Reading) -> bool {
-        let replaced = begins(packet) && half_over(self.flow.seen);
-        !replaced && !self.is_dead(packet.protocol)
-    }
-}
-
 impl Flows {
     pub(crate) fn table(&mut self, table: FlowTable) -> &mut BTreeMap<FlowKey, Resting> {
         match table {
@@ -197,8 +110,7 @@ impl Flows {
     /// Records a packet of a live flow.
     pub(crate) fn pass(&mut self, key: &FlowKey, is_reply: bool, packet: &Reading, length: usize) {
         let (table, mut entry) = self.find(key).unwrap();
-        entry.idle = 0;
-        entry.since = Instant::now();
+        entry.touch();
         let count = if is_reply {
             &mut entry.flow.reply
         } else {
@@ -335,88 +247,6 @@ impl Flows {
         Some(entry.flow)
     }
 
-    /// A connection straight to a backend must not look like a translated one that lives.
-    pub(crate) fn make_way(&mut self, key: &FlowKey, packet: &Reading) -> Result<(), Collides> {
-        if let Some((_, entry)) = self.find(key) {
-            let is_opening = entry.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
-            if !is_opening && entry.takes(packet) {
-                return Err(Collides);
-            }
-            self.forget(key);
-        }
-        Ok(())
-    }
-
-    /// The backend's side of a new flow; returns the port by which the backend knows the client.
-    fn open_reverse(
-        &mut self,
-        plan: &Plan,
-        packet: &Reading,
-        length: usize,
-    ) -> Result<u16, Collides> {
-        let ports = std::iter::once(packet.sport).chain(packet.other_ports());
-        for port in ports {
-            let (client, server) = ((plan.client, port), (plan.server, plan.port));
-            let key = key(plan.net, client, server, (packet.protocol, REVERSE));
-            if let Some((_, entry)) = self.find(&key) {
-                if !entry.is_for(packet) && entry.takes(packet) {
-                    continue;
-                }
-                self.forget(&key);
-            }
-            let flow = fresh(plan, packet, length, plan.back);
-            self.opening.insert(key, Resting::new(flow));
-            self.count(plan.backend, |load| &mut load.picked);
-            return Ok(port);
-        }
-        Err(Collides)
-    }
-
-    /// A new flow that came from another node: the other side as well only where the client has another
-    /// port.
-    pub(crate) fn open_arrival(
-        &mut self,
-        plan: &Plan,
-        packet: &Reading,
-        length: usize,
-    ) -> Result<u16, Collides> {
-        let port = self.open_reverse(plan, packet, length)?;
-        if port != packet.sport {
-            self.add_forward(plan, packet, length, port);
-        }
-        Ok(port)
-    }
-
-    /// Both sides of a new flow.
-    pub(crate) fn open(
-        &mut self,
-        plan: &Plan,
-        packet: &Reading,
-        length: usize,
-    ) -> Result<u16, Collides> {
-        let port = self.open_reverse(plan, packet, length)?;
-        self.add_forward(plan, packet, length, port);
-        Ok(port)
-    }
-
-    fn add_forward(&mut self, plan: &Plan, packet: &Reading, length: usize, port: u16) {
-        let mut flow = fresh(plan, packet, length, plan.there);
-        flow.peer = plan.server;
-        flow.peer_port = plan.port;
-        flow.client = plan.client;
-        flow.client_port = port;
-        self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
-    }
-
-    /// The client's side of a new flow.
-    pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
-        let flow = fresh(plan, packet, length, plan.there);
-        self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
-        self.count(plan.backend, |load| &mut load.picked);
-    }
-
     fn count(&mut self, backend: u32, field: impl Fn(&mut Load) -> &mut u64) {
         if let Some(load) = self.loads.get_mut(&backend) {
             *field(load) += 1;
@@ -435,25 +265,4 @@ fn bits(packet: &Reading, is_reply: bool) -> u32 {
         }
     }
     bits
-}
-
-fn fresh(plan: &Plan, packet: &Reading, length: usize, delivery: Delivery) -> Flow {
-    Flow {
-        last_ns: 0,
-        confirmed: 0,
-        forward: TransferCount {
-            packets: 1,
-            bytes: length as u64,
-        },
-        reply: TransferCount::default(),
-        peer: packet.destination,
-        client: packet.source,
-        peer_port: packet.dport,
-        client_port: packet.sport,
-        backend: plan.backend,
-        service: plan.service,
-        seen: plan.seen | bits(packet, false),
-        delivery,
-        via: plan.via,
-    }
 }
