@@ -1,6 +1,6 @@
 //! The one place where a decision becomes what the kernel does.
 
-use abi::{Action, DropReason, Header, HeaderError, Verdict};
+use abi::{Action, DropReason, Header, HeaderError, Observer, Verdict, decision};
 use aya_ebpf::{
     bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
@@ -9,8 +9,24 @@ use aya_ebpf::{
 use crate::{
     drops,
     maps::{HEADER, slot},
+    sight,
     skb::Skb,
 };
+
+const PASS: u32 = Action::Pass as u32;
+const PEER: u32 = Action::Peer as u32;
+const DEVICE: u32 = Action::Device as u32;
+const NEIGHBOUR: u32 = Action::Neighbour as u32;
+const ARRANGED: u32 = Action::Arranged as u32;
+
+/// What becomes of a packet, in numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Decided {
+    /// An [`Action`] as u32, or `decision::DROPPED`.
+    pub(crate) what: u32,
+    /// The interface that it is done with.
+    pub(crate) target: u32,
+}
 
 /// Whether the headers could be read.
 pub(crate) type Parsed = Result<(), HeaderError>;
@@ -19,6 +35,7 @@ pub(crate) type Parsed = Result<(), HeaderError>;
 #[inline(always)]
 pub(crate) fn run(
     skb: Skb,
+    observer: Observer,
     hook: impl Fn(Skb, &mut Header, Parsed) -> Result<Verdict, DropReason>,
 ) -> i32 {
     // Never happens, but the verifier cannot know that the slot exists.
@@ -30,25 +47,35 @@ pub(crate) fn run(
     } else {
         read(skb, header)
     };
-    let verdict = match hook(skb, header, parsed) {
-        Ok(verdict) => verdict,
+    let mut decided = match hook(skb, header, parsed) {
+        Ok(verdict) => Decided {
+            what: verdict.action as u32,
+            target: verdict.ifindex,
+        },
         Err(reason) => {
             drops::count(skb, reason, header, skb.len());
-            return TC_ACT_SHOT;
+            Decided {
+                what: decision::DROPPED,
+                target: 0,
+            }
         }
     };
-    let ifindex = verdict.ifindex;
-    let result = match verdict.action {
+    if sight::is_armed() {
+        decided = sight::note(skb, header, observer, decided);
+    }
+    let ifindex = decided.target;
+    let result = match decided.what {
         // Not "ok" but "next": programs of others on the same hook get their turn.
-        Action::Pass => return TC_ACT_UNSPEC,
-        Action::Arranged => return TC_ACT_REDIRECT,
-        Action::Undecided => return TC_ACT_SHOT,
+        PASS => return TC_ACT_UNSPEC,
+        ARRANGED => return TC_ACT_REDIRECT,
         // SAFETY: takes numbers only, and checks them.
-        Action::Peer => unsafe { bpf_redirect_peer(ifindex, 0) },
+        PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
         // SAFETY: takes numbers only, and checks them.
-        Action::Device => unsafe { bpf_redirect(ifindex, 0) },
+        DEVICE => unsafe { bpf_redirect(ifindex, 0) },
         // SAFETY: no parameters are given, so the pointer is not read.
-        Action::Neighbour => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+        NEIGHBOUR => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+        // Dropped, or undecided.
+        _ => return TC_ACT_SHOT,
     };
     done(result)
 }

@@ -7,7 +7,7 @@ mod device;
 mod native;
 pub(crate) mod probe;
 
-use abi::{Address, DropReason, NetId, Settings, Verdict, Vtep, vtep};
+use abi::{Address, DropReason, NetId, Settings, TunnelKey, Verdict, Vtep, vtep};
 
 use crate::{
     maps::{VTEP_IDS, VTEPS},
@@ -58,6 +58,13 @@ pub(crate) fn send(
 #[inline(always)]
 pub(crate) fn origin(skb: Skb, origin: &mut Origin) -> bool {
     device::origin(skb, origin)
+}
+
+/// Copies the tunnel key that the packet carries, as it came or as it goes; returns the family of its
+/// addresses, 4 or 6, or 0 when there is none.
+#[inline(always)]
+pub(crate) fn raw_key(skb: Skb, key: &mut [u32; TunnelKey::WORDS]) -> u32 {
+    device::raw_key(skb, key)
 }
 
 /// The underlay address of a node; `None` for a number that no node has.

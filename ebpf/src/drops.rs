@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use crate::{
     atomic,
     maps::{DROPS, IFACES, SAMPLES},
+    sight,
     skb::Skb,
 };
 
@@ -13,6 +14,7 @@ use crate::{
 /// bytes long.
 #[inline(never)]
 pub(crate) fn count(skb: Skb, reason: DropReason, header: &Header, length: u32) {
+    sight::keep_reason(header, reason);
     let Some(counter) = DROPS.get_ptr_mut(reason as u32) else {
         return;
     };

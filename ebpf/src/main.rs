@@ -28,6 +28,7 @@ mod mesh;
 mod node;
 mod rewrite;
 mod route;
+mod sight;
 mod size;
 mod skb;
 mod socket;
@@ -35,7 +36,7 @@ mod test_run;
 mod to_task;
 mod vip;
 
-use abi::DropReason;
+use abi::{DropReason, Observer};
 use aya_ebpf::{
     macros::{cgroup_sock, cgroup_sock_addr, classifier},
     programs::{SockAddrContext, SockContext, TcContext},
@@ -50,19 +51,19 @@ use crate::{
 /// Host's end of a task's veth, ingress: whatever a task sends.
 #[classifier]
 pub(crate) fn from_task(context: TcContext) -> i32 {
-    action::run(Skb::new(&context), from_task::run)
+    action::run(Skb::new(&context), Observer::FromTask, from_task::run)
 }
 
 /// Host's end of a gateway attachment, egress: whatever the node's own stack sends to a task.
 #[classifier]
 pub(crate) fn to_task(context: TcContext) -> i32 {
-    action::run(Skb::new(&context), to_task::run)
+    action::run(Skb::new(&context), Observer::ToTask, to_task::run)
 }
 
 /// The VXLAN device, ingress: whatever other nodes send.
 #[classifier]
 pub(crate) fn from_overlay(context: TcContext) -> i32 {
-    action::run(Skb::new(&context), from_overlay::run)
+    action::run(Skb::new(&context), Observer::FromOverlay, from_overlay::run)
 }
 
 /// An uplink, ingress: whatever arrives from outside, other nodes' packets among it.
@@ -71,7 +72,11 @@ pub(crate) fn from_uplink(context: TcContext) -> i32 {
     let skb = Skb::new(&context);
     let mut origin = Origin::default();
     let taken = carrier::take(skb, &mut origin);
-    action::run(skb, |skb, header, parsed| match taken {
+    let observer = match taken {
+        Taken::Yes => Observer::FromOverlay,
+        Taken::No | Taken::Broken => Observer::FromUplink,
+    };
+    action::run(skb, observer, |skb, header, parsed| match taken {
         Taken::No => from_uplink::run(skb, header, parsed),
         Taken::Yes => from_overlay::receive(skb, &origin, header, parsed),
         Taken::Broken => Err(DropReason::Rewrite),
@@ -81,7 +86,7 @@ pub(crate) fn from_uplink(context: TcContext) -> i32 {
 /// [`from_overlay`] for test runs, which cannot bring tunnel metadata along. Never attached.
 #[classifier]
 pub(crate) fn from_overlay_test(context: TcContext) -> i32 {
-    action::run(Skb::new(&context), test_run::run)
+    action::run(Skb::new(&context), Observer::FromOverlay, test_run::run)
 }
 
 /// Adds to the counts of `LOADS` what user space has found out, in a test run. Never attached.

@@ -7,7 +7,8 @@
 use abi::{
     Address, Affinity, AffinityKey, Backend, DropCounter, DropReason, Endpoint, EndpointKey,
     ErrorCredit, Flow, FlowKey, FragmentKey, FragmentPorts, Header, Iface, Lead, Leads, Load,
-    Locality, NetId, Netns, Network, PublishedKey, Quote, Service, ServiceKey, Settings, Vtep,
+    Locality, NetId, Netns, Network, Probe, PublishedKey, Quote, Service, ServiceKey, Settings,
+    Vtep,
 };
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -19,6 +20,7 @@ use crate::{
     carrier::Room,
     flows::{Opening, Translation},
     route::Question,
+    sight::Note,
 };
 
 const GROWS: usize = BPF_F_NO_PREALLOC as usize;
@@ -101,6 +103,13 @@ pub(crate) static DROPS: PerCpuArray<DropCounter, { DropReason::COUNT }> = PerCp
 pub(crate) static SAMPLES: RingBuf<(), 65_536> = RingBuf::new();
 
 #[btf_map]
+pub(crate) static PROBE: Array<Probe, 1> = Array::new();
+
+/// Entries are `abi::Sighting`.
+#[btf_map]
+pub(crate) static SIGHTINGS: RingBuf<(), 65_536> = RingBuf::new();
+
+#[btf_map]
 pub(crate) static ERRORS: PerCpuArray<ErrorCredit, 1> = PerCpuArray::new();
 
 /// Until when direct connections may be translated, nanoseconds of the coarse monotonic clock.
@@ -152,6 +161,9 @@ pub(crate) static ROUTE: PerCpuArray<Question, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static OUTER: PerCpuArray<Room, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub(crate) static NOTE: PerCpuArray<Note, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static ANSWERED: PerCpuArray<[u32; 12], 1> = PerCpuArray::new();

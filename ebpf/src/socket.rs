@@ -22,7 +22,7 @@ use abi::{DropReason, Netns};
 use aya_ebpf::helpers::generated::bpf_set_retval;
 
 pub(crate) use self::dial::Dial;
-use crate::{drops, maps::NETNS};
+use crate::{drops, maps::NETNS, sight};
 
 /// The process goes on.
 const ALLOW: i32 = 1;
@@ -46,7 +46,10 @@ fn balanced(dial: Dial) -> Option<&'static Netns> {
 fn answer(dial: Dial, decided: Result<(), DropReason>) -> i32 {
     match decided {
         Ok(()) => ALLOW,
-        Err(reason) => refuse(dial, reason, CONNECTION_REFUSED),
+        Err(reason) => {
+            sight::dial_refused(reason, dial);
+            refuse(dial, reason, CONNECTION_REFUSED)
+        }
     }
 }
 

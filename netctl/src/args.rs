@@ -69,8 +69,12 @@ pub(crate) enum Noun {
     },
     /// Tell what would become of a packet: which lookups, which verdicts, on each node
     ///
-    /// Nothing is sent. What other nodes do is read from their tables when their sockets are given,
-    /// too; else it is what this node expects.
+    /// Nothing is sent unless --send says so. What other nodes do is read from their tables when their
+    /// sockets are given, too; else it is what this node expects.
+    ///
+    /// With --send a real packet follows the explanation: a TCP connection that is closed as soon as it
+    /// stands, or a datagram that says "netd probe". Each program that meets it notes what it does; that is
+    /// shown, with microseconds since it was sent, and compared with the explanation.
     Trace {
         #[command(flatten)]
         ends: trace::Ends,

@@ -14,6 +14,8 @@ use crate::output::{Format, Listing, OutputError, Row, Shown, Style, inspect, si
 use crate::request::{List, Named, Question, Request};
 use crate::watch;
 
+mod probe;
+
 /// Does what was asked; the answer goes to `out`.
 pub(crate) async fn run(request: Request, out: &mut impl Write) -> Result<(), Failure> {
     let client = Client::new(request.socket);
@@ -44,7 +46,10 @@ pub(crate) async fn run(request: Request, out: &mut impl Write) -> Result<(), Fa
         }
         Question::Trace(ends, format) => {
             let others = request.others.into_iter().map(Client::new).collect();
-            let trace = follow(client, others, ends.question()).await?;
+            let trace = match ends.sending() {
+                None => follow(client, others, ends.question()).await?,
+                Some(timeout) => probe::send(client, others, ends.question(), timeout).await?,
+            };
             Ok(single(&trace, &format, trace::describe, out)?)
         }
         Question::Completion(shell) => {

@@ -13,6 +13,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::chain;
 pub(crate) use driver::run;
 pub(crate) use live::{
     Attached, Direction, Drop, Flow, FlowState, Live, Load as BackendLoad, Sample, TracePlace,

@@ -2,7 +2,8 @@
 //!
 //! One file for each noun makes its wire type from a [`snapshot::Snapshot`] of the agent and, where
 //! something changes with every packet, from the agent's live answers. Nothing here is kept between
-//! two requests, and no request changes anything.
+//! two requests, and no request changes anything but the probes', which have the programs note for a few
+//! seconds what they do.
 
 mod digest;
 mod doctor;
@@ -13,6 +14,7 @@ mod lookup;
 mod names;
 mod network;
 mod port;
+mod probe;
 mod refusal;
 mod server;
 mod share;
@@ -27,7 +29,7 @@ pub(crate) use server::{BindError, Server};
 
 use api::path;
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::agent::Handle;
 
@@ -45,6 +47,9 @@ fn router(agent: Handle) -> Router {
         .route(path::FLOWS, get(flow::list))
         .route(path::DROPS, get(drops::list))
         .route(path::TRACE, get(trace::show))
+        .route(path::PROBE_WATCH, post(probe::watch))
+        .route(path::PROBE_SEND, post(probe::send))
+        .route(path::PROBE_COLLECT, post(probe::collect))
         .route(path::DOCTOR, get(doctor::list))
         .fallback(refusal::no_page)
         .method_not_allowed_fallback(refusal::no_method)

@@ -13,7 +13,7 @@ impl NetId {
 }
 
 /// The version of every layout in this crate. Pinned maps of another version are not adopted.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// The packet mark by which the node's firewall table tells `to_task` that nobody inside asked for
 /// this packet.

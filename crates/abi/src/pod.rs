@@ -4,7 +4,8 @@
 use crate::{
     Address, Affinity, AffinityKey, Backend, Correction, DropCounter, DropSample, Endpoint,
     EndpointKey, Flow, FlowKey, FragmentKey, FragmentPorts, Iface, Lead, Leads, Load, Locality,
-    NetId, Netns, NetnsNetwork, Network, PublishedKey, Service, ServiceKey, Settings, Vtep,
+    NetId, Netns, NetnsNetwork, Network, Probe, PublishedKey, Service, ServiceKey, Settings,
+    Sighting, Vtep,
 };
 
 macro_rules! pod {
@@ -41,9 +42,11 @@ pod!(
     Netns,
     NetnsNetwork,
     Network,
+    Probe,
     PublishedKey,
     Service,
     ServiceKey,
     Settings,
+    Sighting,
     Vtep,
 );

@@ -6,14 +6,14 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
-use hyper::{Request, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    DropCount, Endpoint, ErrorBody, Finding, Flow, Network, NetworkDetail, Port, Status, Trace,
-    TraceQuestion, Vip, path,
+    DropCount, Endpoint, ErrorBody, Finding, Flow, Network, NetworkDetail, Port, ProbeSent,
+    Sighting, Status, Trace, TraceQuestion, Vip, Watched, path,
 };
 
 /// A client of one netd, over its unix socket. Every request has a connection of its own, so a
@@ -24,7 +24,7 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// Why there is no answer. Nothing has been changed in any case: all requests only read.
+/// Why there is no answer. Requests only read, but for those about a probe, which ends by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket of that name.
@@ -191,29 +191,59 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn trace(&self, question: &TraceQuestion) -> Result<Trace, ClientError> {
-        let (port, vni, backend) = (
-            question.source_port.to_string(),
-            question.vni.to_string(),
-            question.backend.to_string(),
-        );
-        let parameters: [(&str, &str); 8] = [
-            ("source", &question.source),
-            ("destination", &question.destination),
-            ("protocol", &question.protocol),
-            ("source_port", &port),
-            ("network", &question.network),
-            ("from", &question.from),
-            ("vni", &vni),
-            ("backend", &backend),
-        ];
-        self.get(&path::with(path::TRACE, &parameters)).await
+        self.get(&asked(path::TRACE, question, None)).await
+    }
+
+    /// Has the node's programs note what they do with a probe that is about to be sent. They stop a few
+    /// seconds after `timeout`, or when asked by [`Self::collect`].
+    ///
+    /// # Errors
+    /// See [`ClientError`]; status 409 when another probe is watched.
+    pub async fn watch(
+        &self,
+        question: &TraceQuestion,
+        timeout: Duration,
+    ) -> Result<Watched, ClientError> {
+        let path = asked(path::PROBE_WATCH, question, Some(timeout));
+        self.ask(Method::POST, &path, self.timeout).await
+    }
+
+    /// Sends a probe from where its source is, which must be this node, and waits for the answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; status 409 when the source's port is taken.
+    pub async fn send(
+        &self,
+        question: &TraceQuestion,
+        timeout: Duration,
+    ) -> Result<ProbeSent, ClientError> {
+        let path = asked(path::PROBE_SEND, question, Some(timeout));
+        self.ask(Method::POST, &path, self.timeout + timeout).await
+    }
+
+    /// What the programs have noted, in order.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn collect(&self) -> Result<Vec<Sighting>, ClientError> {
+        self.ask(Method::POST, path::PROBE_COLLECT, self.timeout)
+            .await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let answer = tokio::time::timeout(self.timeout, self.exchange(path));
+        self.ask(Method::GET, path, self.timeout).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        after: Duration,
+    ) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(after, self.exchange(method, path));
         let (status, body) = answer.await.map_err(|_elapsed| ClientError::TimedOut {
             socket: self.socket.clone(),
-            after: self.timeout,
+            after,
         })??;
         if status != StatusCode::OK {
             return Err(refusal(status, &body));
@@ -224,11 +254,15 @@ impl Client {
         })
     }
 
-    async fn exchange(&self, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.unreachable(error))?;
-        self.request(stream, path)
+        self.request(stream, method, path)
             .await
             .map_err(|error| self.hung_up(error))
     }
@@ -236,12 +270,15 @@ impl Client {
     async fn request(
         &self,
         stream: UnixStream,
+        method: Method,
         path: &str,
     ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends by itself as soon as the answer is read and the sender dropped.
         tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(HOST, "netd")
             .body(Empty::<Bytes>::new())?;
         let answer = sender.send_request(request).await?;
@@ -266,6 +303,28 @@ impl Client {
             source,
         }
     }
+}
+
+/// A path with a question.
+fn asked(path: &str, question: &TraceQuestion, timeout: Option<Duration>) -> String {
+    let (port, vni, backend) = (
+        question.source_port.to_string(),
+        question.vni.to_string(),
+        question.backend.to_string(),
+    );
+    let milliseconds = timeout.map(|it| it.as_millis().to_string());
+    let mut parameters: Vec<(&str, &str)> = vec![
+        ("source", &question.source),
+        ("destination", &question.destination),
+        ("protocol", &question.protocol),
+        ("source_port", &port),
+        ("network", &question.network),
+        ("from", &question.from),
+        ("vni", &vni),
+        ("backend", &backend),
+    ];
+    parameters.extend(milliseconds.as_deref().map(|it| ("milliseconds", it)));
+    path::with(path, &parameters)
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {

@@ -16,6 +16,7 @@ mod flow;
 mod network;
 pub mod path;
 mod port;
+mod probe;
 mod protocol;
 mod status;
 mod timestamp;
@@ -30,6 +31,7 @@ pub use error::ErrorBody;
 pub use flow::{Flow, FlowState, Transfer};
 pub use network::{Network, NetworkDetail};
 pub use port::{Port, PortMode};
+pub use probe::{Probe, ProbeAnswer, ProbeSent, ProbeWait, Sighting, SightingKind, Watched};
 pub use protocol::Protocol;
 pub use status::{
     Audit, Counts, NodeState, Problem, Program, Repair, Status, Topology, TopologyError, Underlay,

@@ -24,6 +24,15 @@ pub const DOCTOR: &str = "/netd/v1/doctor";
 /// A [`crate::Trace`]; asked with the fields of [`crate::TraceQuestion`].
 pub const TRACE: &str = "/netd/v1/trace";
 
+/// POST: has the node's programs note what they do with a probe; a [`crate::Watched`]. Asked with the
+/// fields of [`crate::TraceQuestion`], as [`PROBE_SEND`], and `milliseconds`, how long an answer is waited
+/// for.
+pub const PROBE_WATCH: &str = "/netd/v1/probe/watch";
+/// POST: sends a probe; a [`crate::ProbeSent`].
+pub const PROBE_SEND: &str = "/netd/v1/probe/send";
+/// POST: a list of [`crate::Sighting`]; nothing is noted any more.
+pub const PROBE_COLLECT: &str = "/netd/v1/probe/collect";
+
 /// The path of one object in `collection`, whatever characters `name` has.
 pub(crate) fn of(collection: &str, name: &str) -> String {
     let mut path = String::from(collection);

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-/// What would become of a packet, node by node; nothing is sent.
+use crate::Probe;
+
+/// What would become of a packet, node by node; and what became of one, if one was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Trace {
@@ -14,6 +16,9 @@ pub struct Trace {
     /// Who knows what comes next; `null` when everything is told. What [`Self::hops`] say of that
     /// node is then a guess.
     pub next: Option<Next>,
+    /// What became of a real packet; `null` when none was sent.
+    #[serde(default)]
+    pub probe: Option<Probe>,
 }
 
 /// A packet's way on one node.

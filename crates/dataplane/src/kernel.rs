@@ -5,6 +5,7 @@
 pub(crate) mod bpf;
 pub(crate) mod cookie;
 pub(crate) mod diag;
+pub(crate) mod dial;
 pub(crate) mod echo;
 pub(crate) mod ethtool;
 pub(crate) mod netlink;

@@ -22,6 +22,7 @@ mod observe;
 mod picks;
 mod plan;
 mod ports;
+pub mod probe;
 mod problem;
 mod read;
 mod record;

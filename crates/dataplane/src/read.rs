@@ -166,7 +166,7 @@ impl Dataplane {
     fn take_samples(&mut self) {
         // The wall clock may be set, so it is asked once for each sample, and soon.
         let (now, wall) = (now_ns(), SystemTime::now());
-        for sample in self.samples.take::<DropSample>() {
+        for sample in self.samples.drops() {
             if let Some(reason) = DropReason::from_u32(sample.reason) {
                 let age = Duration::from_nanos(now.saturating_sub(sample.time_ns));
                 let time = wall.checked_sub(age).unwrap_or(wall);

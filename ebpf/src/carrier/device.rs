@@ -85,6 +85,21 @@ pub(super) fn origin(skb: Skb, origin: &mut Origin) -> bool {
 }
 
 #[inline(always)]
+pub(super) fn raw_key(skb: Skb, key: &mut [u32; abi::TunnelKey::WORDS]) -> u32 {
+    let raw: *mut bpf_tunnel_key = key.as_mut_ptr().cast();
+    // SAFETY: `raw` points to room for a key of the size given.
+    if unsafe { bpf_skb_get_tunnel_key(skb.raw(), raw, KEY_SIZE, 0) } == 0 {
+        return 4;
+    }
+    let flags = u64::from(BPF_F_TUNINFO_IPV6);
+    // SAFETY: as above.
+    if unsafe { bpf_skb_get_tunnel_key(skb.raw(), raw, KEY_SIZE, flags) } == 0 {
+        return 6;
+    }
+    0
+}
+
+#[inline(always)]
 fn get(skb: Skb, key: &mut TunnelKey, flags: u64) -> bool {
     let raw = core::ptr::from_mut(key).cast();
     // SAFETY: `raw` points to room for a key of the size given.

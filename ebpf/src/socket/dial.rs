@@ -146,7 +146,7 @@ impl Dial {
         reason = "the protocol is one byte, a port is some of the random bits"
     )]
     #[inline(always)]
-    pub(super) fn header(self) -> Header {
+    pub(crate) fn header(self) -> Header {
         let destination = self.address();
         // SAFETY: takes nothing and returns a number.
         let random = unsafe { bpf_get_prandom_u32() };

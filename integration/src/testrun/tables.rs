@@ -5,8 +5,8 @@ use std::fmt;
 
 use abi::{
     Address, Affinity, AffinityKey, Backend, DropCounter, DropReason, Endpoint, EndpointKey, Flow,
-    FlowKey, FragmentKey, FragmentPorts, Iface, Load, Locality, NetId, Network, PublishedKey,
-    Service, ServiceKey, Settings, Vtep,
+    FlowKey, FragmentKey, FragmentPorts, Iface, Load, Locality, NetId, Network, Probe,
+    PublishedKey, Service, ServiceKey, Settings, Sighting, Vtep,
 };
 use anyhow::{Context, Result};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -63,6 +63,8 @@ pub struct Tables {
     fragments: Hash<FragmentKey, FragmentPorts>,
     drops: PerCpuArray<MapData, DropCounter>,
     samples: RingBuf<MapData>,
+    probe: Array<MapData, Probe>,
+    sightings: RingBuf<MapData>,
     affinities: Hash<AffinityKey, Affinity>,
     localities: Hash<AffinityKey, Locality>,
     flows: Hash<FlowKey, Flow>,
@@ -110,6 +112,8 @@ impl Tables {
             fragments: take!(ebpf, "FRAGMENTS"),
             drops: take!(ebpf, "DROPS"),
             samples: take!(ebpf, "SAMPLES"),
+            probe: take!(ebpf, "PROBE"),
+            sightings: take!(ebpf, "SIGHTINGS"),
             affinities: take!(ebpf, "AFFINITIES"),
             localities: take!(ebpf, "LOCALITIES"),
             flows: take!(ebpf, "FLOWS"),
@@ -164,6 +168,34 @@ impl Tables {
             samples.push(sample.to_vec());
         }
         samples
+    }
+
+    /// Says whose packets are noted.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn watch(&mut self, probe: &Probe) -> Result<()> {
+        Ok(self.probe.set(0, probe, 0)?)
+    }
+
+    /// Whose packets are noted.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn watched(&self) -> Result<Probe> {
+        Ok(self.probe.get(&0, 0)?)
+    }
+
+    /// Takes what was noted since the last call.
+    ///
+    /// # Errors
+    /// When something of another size was.
+    pub fn take_sightings(&mut self) -> Result<Vec<Sighting>> {
+        let mut sightings = Vec::new();
+        while let Some(item) = self.sightings.next() {
+            sightings.push(sighting(&item)?);
+        }
+        Ok(sightings)
     }
 
     /// All flows of a table.
@@ -254,6 +286,54 @@ impl Tables {
             FlowTable::Opening => &self.embryos,
         }
     }
+}
+
+/// Reads an entry by the layout that its type documents.
+fn sighting(bytes: &[u8]) -> Result<Sighting> {
+    anyhow::ensure!(
+        bytes.len() == size_of::<Sighting>(),
+        "{} bytes",
+        bytes.len()
+    );
+    let word = |at: usize| {
+        bytes[at..]
+            .first_chunk()
+            .map_or(0, |it| u32::from_ne_bytes(*it))
+    };
+    let short = |at: usize| {
+        bytes[at..]
+            .first_chunk()
+            .map_or(0, |it| u16::from_ne_bytes(*it))
+    };
+    let long = |at: usize| {
+        bytes[at..]
+            .first_chunk()
+            .map_or(0, |it| u64::from_ne_bytes(*it))
+    };
+    let address = |at: usize| Address {
+        words: [word(at), word(at + 4), word(at + 8), word(at + 12)],
+    };
+    Ok(Sighting {
+        time_ns: long(0),
+        observer: word(8),
+        sight: word(12),
+        decision: word(16),
+        reason: word(20),
+        target: word(24),
+        ifindex: word(28),
+        length: word(32),
+        captured: word(36),
+        flags: word(40),
+        protocol: word(44),
+        source_port: short(48),
+        destination_port: short(50),
+        source: address(52),
+        destination: address(68),
+        key_family: word(84),
+        key: std::array::from_fn(|index| word(88 + 4 * index)),
+        reserved: 0,
+        frame: std::array::from_fn(|index| long(136 + 8 * index)),
+    })
 }
 
 fn empty<K: Pod, V: Pod>(map: &mut Hash<K, V>) -> Result<()> {

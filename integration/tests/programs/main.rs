@@ -24,6 +24,7 @@ mod spoil;
 mod straight;
 mod traffic;
 mod trial;
+mod watched;
 mod world;
 
 use anyhow::Result;

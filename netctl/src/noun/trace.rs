@@ -1,4 +1,6 @@
-use api::{Hop, Next, Step, Trace, TraceQuestion, TraceVerdict};
+use std::time::Duration;
+
+use api::{Hop, Next, Probe, Sighting, SightingKind, Step, Trace, TraceQuestion, TraceVerdict};
 
 use crate::output::{Shown, align};
 
@@ -25,9 +27,21 @@ pub(crate) struct Ends {
         hide_default_value = true
     )]
     network: String,
+    /// Send a real packet from SRC, a task or a node, and tell what the programs made of it
+    #[arg(long)]
+    send: bool,
+    /// How many seconds its answer is waited for, 1 to 30
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "send",
+        value_parser = clap::value_parser!(u64).range(1..=30))]
+    timeout: u64,
 }
 
 impl Ends {
+    /// How long the answer to a real packet is waited for; `None` when none is to be sent.
+    pub(crate) fn sending(&self) -> Option<Duration> {
+        self.send.then(|| Duration::from_secs(self.timeout))
+    }
+
     /// What netd is asked.
     pub(crate) fn question(self) -> TraceQuestion {
         TraceQuestion {
@@ -66,6 +80,7 @@ impl Shown for Trace {
                 node: "n2".to_owned(),
                 question: TraceQuestion::default(),
             }),
+            probe: None,
         }
     }
 }
@@ -77,7 +92,82 @@ pub(crate) fn describe(trace: &Trace) -> Vec<String> {
         lines.push(String::new());
         lines.extend(describe_hop(hop));
     }
+    if let Some(probe) = &trace.probe {
+        lines.push(String::new());
+        lines.extend(describe_probe(probe, !trace.hops.is_empty()));
+    }
     lines
+}
+
+fn describe_probe(probe: &Probe, is_explained: bool) -> Vec<String> {
+    let sent = &probe.sent;
+    let mut lines = vec![format!("sent by {}: {}", sent.node, sent.packet)];
+    if !probe.led.is_empty() {
+        lines.push(format!("  its socket was led to {} before that", probe.led));
+    }
+    let rows: Vec<_> = shown(&probe.sightings)
+        .map(|it| describe_sighting(it, sent.time_us))
+        .collect();
+    if rows.is_empty() {
+        lines.push("  none of the programs that were asked has seen it".to_owned());
+    }
+    lines.extend(align(&rows));
+    for node in &probe.unwatched {
+        lines.push(format!(
+            "  what {node} did is not known: name that node's netd by another --socket"
+        ));
+    }
+    lines.push(format!("  => {} after {} us", sent.message, sent.after_us));
+    match (&probe.differences[..], is_explained) {
+        ([], true) => lines.push("  as explained".to_owned()),
+        ([], false) => lines.push("  the tables alone do not explain it".to_owned()),
+        (differences, _) => {
+            let tell = |it: &String| format!("  not as explained: {it}");
+            lines.extend(differences.iter().map(tell));
+        }
+    }
+    lines
+}
+
+/// The first packet and what answered it, each program's once: packets that were sent again and what
+/// follows say nothing new.
+fn shown(sightings: &[Sighting]) -> impl Iterator<Item = &Sighting> {
+    let same = |one: &Sighting, other: &Sighting| {
+        (&one.node, &one.program, one.kind, &one.packet, &one.message)
+            == (
+                &other.node,
+                &other.program,
+                other.kind,
+                &other.packet,
+                &other.message,
+            )
+    };
+    let later = |it: &Sighting| it.kind == SightingKind::Later;
+    sightings.iter().enumerate().filter_map(move |(at, it)| {
+        let is_known = sightings[..at].iter().any(|before| same(before, it));
+        (!later(it) && !is_known).then_some(it)
+    })
+}
+
+fn describe_sighting(sighting: &Sighting, since_us: u64) -> String {
+    let (sign, time) = match sighting.time_us.checked_sub(since_us) {
+        Some(time) => ('+', time),
+        None => ('-', since_us - sighting.time_us),
+    };
+    let reason = match sighting.reason.as_str() {
+        "" => String::new(),
+        reason => format!(" {reason}:"),
+    };
+    format!(
+        "  {sign}{time} us\t{}\t{}\t{}\t{}\t{}\t=> {}:{reason} {}",
+        sighting.node,
+        sighting.program,
+        sighting.interface,
+        sighting.kind.as_str(),
+        sighting.packet,
+        sighting.verdict.as_str(),
+        sighting.message
+    )
 }
 
 fn describe_hop(hop: &Hop) -> Vec<String> {
@@ -111,6 +201,74 @@ fn describe_hop(hop: &Hop) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::{ProbeAnswer, ProbeSent};
+
+    fn probe() -> Probe {
+        let sighting = Sighting {
+            node: "n1".to_owned(),
+            time_us: 1_012,
+            program: "from_task".to_owned(),
+            interface: "nd0123456789abc".to_owned(),
+            kind: SightingKind::Probe,
+            packet: "tcp 10.0.1.3:40000 -> 10.0.1.2:81".to_owned(),
+            verdict: TraceVerdict::Refuse,
+            reason: "no-port".to_owned(),
+            to: String::new(),
+            message: "The VIP does not have this port".to_owned(),
+        };
+        Probe {
+            sent: ProbeSent {
+                node: "n1".to_owned(),
+                packet: sighting.packet.clone(),
+                time_us: 1_000,
+                after_us: 31,
+                answer: ProbeAnswer::Refused,
+                message: "refused".to_owned(),
+            },
+            led: String::new(),
+            sightings: vec![
+                Sighting {
+                    time_us: 990,
+                    kind: SightingKind::Later,
+                    ..sighting.clone()
+                },
+                sighting.clone(),
+                Sighting {
+                    time_us: 2_000,
+                    ..sighting
+                },
+            ],
+            differences: Vec::new(),
+            unwatched: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_told_once_and_timed_from_its_sending() {
+        let mut trace = Trace::example();
+        trace.probe = Some(probe());
+        let text = describe(&trace).join("\n");
+        assert_eq!(text.matches(" us").count(), 2, "{text}");
+        assert!(text.contains("+12 us"), "{text}");
+        assert!(text.contains("=> refuse: no-port: The VIP"), "{text}");
+        assert!(
+            text.ends_with("=> refused after 31 us\n  as explained"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_differs_or_is_not_known_is_said() {
+        let mut trace = Trace::example();
+        let mut probe = probe();
+        probe.differences.push("n1 dropped it".to_owned());
+        probe.unwatched.push("n2".to_owned());
+        trace.probe = Some(probe);
+        let text = describe(&trace).join("\n");
+        assert!(text.contains("not as explained: n1 dropped it"), "{text}");
+        assert!(text.contains("what n2 did is not known"), "{text}");
+        assert!(!text.contains("\n  as explained"), "{text}");
+    }
 
     #[test]
     fn a_guess_is_told_as_one() {

@@ -50,6 +50,8 @@ pub(super) fn answer(
             );
         }
         Question::Trace(place, packet, to) => send(to, dataplane.trace(&place, packet)),
+        Question::Watch(client, time, to) => send(to, dataplane.watch(&client, time)),
+        Question::Sightings(to) => send(to, dataplane.sightings()),
         // The agent itself has answered it: there is something to be said without a data plane.
         Question::Subject(_) => {}
     }
@@ -66,6 +68,8 @@ fn refuse(question: Question) {
         Question::Attached(to) => drop(to.send(Err(why()))),
         Question::Subject(to) => drop(to.send(Err(why()))),
         Question::Trace(_, _, to) => drop(to.send(Err(why()))),
+        Question::Watch(_, _, to) => drop(to.send(Err(why()))),
+        Question::Sightings(to) => drop(to.send(Err(why()))),
     }
 }
 
@@ -75,7 +79,7 @@ fn send<T>(to: Answer<T>, result: Result<T, impl Error>) {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

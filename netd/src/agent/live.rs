@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
+use dataplane::probe::{Client, Sighting};
 pub(crate) use dataplane::trace::Place as TracePlace;
 use dataplane::trace::{Packet, Path};
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +43,10 @@ pub(crate) enum Question {
     Subject(Answer<dataplane::Subject>),
     /// What would become of a packet.
     Trace(TracePlace, Packet, Answer<Path>),
+    /// Have the packets of a client noted, for so long; `false` when somebody else's are.
+    Watch(Client, Duration, Answer<bool>),
+    /// What was noted since.
+    Sightings(Answer<Vec<Sighting>>),
 }
 
 /// Where one answer goes.
@@ -91,6 +96,16 @@ impl Live {
         packet: Packet,
     ) -> Result<Path, Unanswered> {
         self.ask(|to| Question::Trace(place, packet, to)).await
+    }
+
+    /// Has the programs note the packets of a client for a while; `false` when they note another's.
+    pub(crate) async fn watch(&self, client: Client, time: Duration) -> Result<bool, Unanswered> {
+        self.ask(|to| Question::Watch(client, time, to)).await
+    }
+
+    /// What the programs have noted of a client, and no longer do.
+    pub(crate) async fn sightings(&self) -> Result<Vec<Sighting>, Unanswered> {
+        self.ask(Question::Sightings).await
     }
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, Unanswered> {

@@ -37,11 +37,17 @@ pub(super) enum Refusal {
     /// The question makes no sense, or not here.
     #[error("{0}")]
     Unusable(String),
+    /// It would be in the way of another.
+    #[error("{0}")]
+    Busy(String),
+    /// What was asked for was tried, and failed.
+    #[error("{0}")]
+    Failed(String),
     /// The API has no such path.
     #[error("page not found")]
     NoPage,
-    /// The path can only be read.
-    #[error("method not allowed: only GET is")]
+    /// The path is asked by another method.
+    #[error("method not allowed")]
     NoMethod,
 }
 
@@ -51,6 +57,8 @@ impl Refusal {
             Self::NotFound { .. } | Self::NoPage => StatusCode::NOT_FOUND,
             Self::Ambiguous { .. } | Self::Unusable(_) => StatusCode::BAD_REQUEST,
             Self::NoTopology(_) | Self::Unanswered(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) => StatusCode::CONFLICT,
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
         }
     }

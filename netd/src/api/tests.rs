@@ -4,6 +4,7 @@ mod node;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use api::{ClientError, FlowState, NodeState};
 
@@ -316,7 +317,7 @@ async fn what_the_api_does_not_have_is_refused_as_json() {
     let method = node.raw("DELETE /netd/v1/networks HTTP/1.1").await;
     assert!(method.starts_with("HTTP/1.1 405"), "{method}");
     assert!(
-        method.ends_with(r#"{"message":"method not allowed: only GET is"}"#),
+        method.ends_with(r#"{"message":"method not allowed"}"#),
         "{method}"
     );
 }
@@ -446,4 +447,81 @@ async fn what_cannot_be_traced_is_refused_with_the_reason() {
     let mut udp = ask("web-1", "web:80");
     udp.protocol = "sctp".to_owned();
     assert!(node.client.trace(&udp).await.is_err());
+}
+
+const WAIT: Duration = Duration::from_millis(10);
+
+#[tokio::test]
+async fn a_probe_is_watched_by_nodes_and_sent_where_its_source_is() {
+    let node = Node::start(Kernel::Answers);
+    let mut question = ask("web-2", "web:80");
+    let watched = node.client.watch(&question, WAIT).await.unwrap();
+    assert_eq!((&*watched.node, &*watched.source), ("n1", "n2"));
+    let refusal = node.client.send(&question, WAIT).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "web-2 is on node n2, not on n1");
+    let by_node = node.client.watch(&ask("n1", "n2:8080"), WAIT).await;
+    assert_eq!(by_node.unwrap().source, "n1");
+    question.source_port = node::BUSY;
+    let busy = node.client.watch(&question, WAIT).await.unwrap_err();
+    assert!(
+        matches!(busy, ClientError::Refused { status: 409, .. }),
+        "{busy}"
+    );
+    let outside = ask("198.18.1.100", "web:8080");
+    let refusal = node.client.watch(&outside, WAIT).await.unwrap_err();
+    let text = refusal.to_string();
+    assert!(
+        text.starts_with("no probe can be sent from 198.18.1.100"),
+        "{text}"
+    );
+    let long = node.client.watch(&question, Duration::from_secs(31)).await;
+    let text = long.unwrap_err().to_string();
+    assert!(text.ends_with("at most 30 seconds"), "{text}");
+    // Its namespace is not there.
+    let refusal = node.client.send(&ask("web-1", "web:80"), WAIT).await;
+    let text = refusal.unwrap_err().to_string();
+    assert!(
+        text.starts_with("send a probe: enter the sender's namespace: "),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn what_programs_have_seen_is_told_in_the_words_of_a_trace() {
+    let node = Node::start(Kernel::Answers);
+    let trace = node.client.trace(&ask("web-1", "web:80")).await.unwrap();
+    let [seen] = &node.client.collect().await.unwrap()[..] else {
+        panic!("one")
+    };
+    assert_eq!((seen.time_us, &*seen.interface), (1_000_000, "nd1"));
+    let hop = &trace.hops[0];
+    assert_eq!(
+        (
+            &seen.node,
+            &seen.program,
+            &seen.packet,
+            seen.verdict,
+            &seen.message
+        ),
+        (
+            &hop.node,
+            &hop.program,
+            &hop.packet,
+            hop.verdict,
+            &hop.message
+        )
+    );
+    assert_eq!(seen.to, "n2");
+}
+
+#[tokio::test]
+async fn a_nodes_own_process_is_traced_from_the_other_node_on() {
+    let node = Node::start(Kernel::Answers);
+    let there = node.client.trace(&ask("n1", "n2:8080")).await.unwrap();
+    assert_eq!(there.next.unwrap().node, "n2");
+    let here = node.client.trace(&ask("n2", "n1:8080")).await.unwrap();
+    assert_eq!(here.id, "tcp 192.0.2.12:40000 -> 192.0.2.11:8080");
+    let own = node.client.trace(&ask("n1", "web:8080")).await.unwrap_err();
+    let text = own.to_string();
+    assert!(text.contains("led to a backend by its socket"), "{text}");
 }

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::snapshot::Snapshot;
 use crate::agent::{Handle, TracePlace};
 
-mod start;
+pub(super) mod start;
 
 pub(super) async fn show(
     State(agent): State<Handle>,
@@ -33,14 +33,12 @@ pub(super) async fn show(
                 name,
                 hops: Vec::new(),
                 next: Some(Next { node, question }),
+                probe: None,
             }));
         }
     };
     let path = agent.live.trace(place, packet).await?;
-    let telling = Telling {
-        snapshot: &snapshot,
-        names: Names::new(Some(&snapshot.topology)),
-    };
+    let telling = Telling::new(&snapshot);
     let mut hops = vec![telling.hop(&path, packet)];
     let next = telling.next(&path);
     hops.extend(next.as_ref().map(|next| telling.guess(&path, next)));
@@ -49,6 +47,7 @@ pub(super) async fn show(
         name,
         hops,
         next,
+        probe: None,
     }))
 }
 
@@ -79,18 +78,25 @@ fn number(name: &str) -> Result<u8, Refusal> {
     }
 }
 
-fn shown(packet: &Packet) -> String {
+pub(super) fn shown(packet: &Packet) -> String {
     let name = protocol(packet.protocol);
     format!("{name} {} -> {}", packet.source, packet.destination)
 }
 
 /// What a path is told with.
-struct Telling<'a> {
+pub(super) struct Telling<'a> {
     snapshot: &'a Snapshot,
     names: Names<'a>,
 }
 
-impl Telling<'_> {
+impl<'a> Telling<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot) -> Self {
+        Self {
+            snapshot,
+            names: Names::new(Some(&snapshot.topology)),
+        }
+    }
+
     fn hop(&self, path: &Path, packet: Packet) -> Hop {
         let steps = path.steps.iter().map(|step| Step {
             table: step.table.to_owned(),
@@ -105,7 +111,7 @@ impl Telling<'_> {
                     is for a packet that bears the VIP"
                 .to_owned(),
         });
-        let (verdict, reason, message) = self.verdict(path);
+        let (verdict, reason, message) = self.verdict(path.outcome, &path.packet);
         Hop {
             node: self.snapshot.state.node.to_string(),
             verified: true,
@@ -119,13 +125,12 @@ impl Telling<'_> {
         }
     }
 
-    fn verdict(&self, path: &Path) -> (TraceVerdict, String, String) {
-        let end = shown(&path.packet);
-        let (verdict, message) = match path.outcome {
-            Outcome::Task(_) => {
-                let task = self.task(path.packet.destination.ip());
-                (TraceVerdict::Deliver, format!("into {task} as {end}"))
-            }
+    /// The verdict, the drop reason and the sentence for what becomes of a packet that goes on as `end`.
+    pub(super) fn verdict(&self, outcome: Outcome, end: &Packet) -> (TraceVerdict, String, String) {
+        let task = self.task(end.destination.ip());
+        let end = shown(end);
+        let (verdict, message) = match outcome {
+            Outcome::Task(_) => (TraceVerdict::Deliver, format!("into {task} as {end}")),
             Outcome::Node {
                 to, net, native, ..
             } => {
@@ -200,6 +205,15 @@ impl Telling<'_> {
             reason: String::new(),
             backend: backend(path.backend),
             message: format!("expected: into {task} as {}", shown(&packet)),
+        }
+    }
+
+    /// The node that a packet goes to; empty when it goes to none.
+    pub(super) fn to(&self, outcome: Outcome) -> String {
+        if let Outcome::Node { to, .. } = outcome {
+            self.names.node(to)
+        } else {
+            String::new()
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) use attach::{AttachError, PinnedLink, detach_filters};
 pub(crate) use cgroup::{CgroupError, top as cgroup_top};
 pub(crate) use contents::{ContentsError, LinkNames};
 pub(crate) use filesystem::{is_mounted, is_spare, mount_bpffs, unmount_bpffs};
-pub(crate) use flows::{now_ns, origin};
+pub(crate) use flows::{clock_ns, now_ns, origin};
 pub(crate) use layout::others as other_layouts;
 pub(crate) use loads::Drift;
 pub(crate) use object::{LoadError, Loading, Maps, Programs, Samples, load};

@@ -178,6 +178,8 @@ async fn answer(
             Question::Loads(to) => {
                 drop(to.send(works.then(|| loads(&topology)).ok_or_else(silent)))
             }
+            Question::Watch(client, _, to) => drop(to.send(Ok(client.port != BUSY))),
+            Question::Sightings(to) => drop(to.send(Ok(vec![sighting()]))),
             Question::Trace(_, packet, to) => drop(to.send(Ok(path(packet)))),
             Question::Subject(to) => {
                 drop(to.send(Ok(dataplane::Subject::bare("/nowhere".into()))));
@@ -258,6 +260,27 @@ fn flows(topology: &model::Topology) -> Vec<agent::Flow> {
         ..mesh
     };
     vec![inside, closed, mesh]
+}
+
+/// The port of a client that comes too late: another is watched.
+pub(super) const BUSY: u16 = 50_000;
+
+fn sighting() -> dataplane::probe::Sighting {
+    let packet = dataplane::trace::Packet {
+        protocol: 6,
+        source: place("10.0.1.11:40000"),
+        destination: place("10.0.1.2:80"),
+    };
+    let path = path(packet);
+    dataplane::probe::Sighting {
+        time: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+        program: "from_task",
+        interface: Some("nd1".to_owned()),
+        kind: dataplane::probe::Kind::Probe,
+        packet,
+        outcome: path.outcome,
+        left: path.packet,
+    }
 }
 
 fn drops() -> Vec<Drop> {

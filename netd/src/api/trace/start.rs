@@ -1,10 +1,11 @@
 //! From what people type to a packet, and where it meets the first program.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use api::TraceQuestion;
 use dataplane::trace::Packet;
-use model::{Endpoint, EndpointName, Topology};
+use model::{Endpoint, EndpointName, Node, NodeName, PerFamily, Topology};
 
 use super::super::refusal::Refusal;
 use super::super::snapshot::Snapshot;
@@ -24,7 +25,76 @@ pub(super) enum Start {
 /// Who sends.
 enum Source<'a> {
     Task(&'a EndpointName, &'a Endpoint),
+    Node(&'a NodeName, &'a Node),
     Outside(IpAddr),
+}
+
+/// Who sends a probe, and where to.
+#[derive(Debug)]
+pub(in crate::api) struct Ends {
+    /// The node that the sender is on.
+    pub(in crate::api) node: NodeName,
+    /// Its namespace; `None` for the node's own processes.
+    pub(in crate::api) namespace: Option<PathBuf>,
+    /// TCP or UDP, as on the wire.
+    pub(in crate::api) protocol: u8,
+    /// The address that it sends from, and the one that its own network shows of it when it dials itself;
+    /// `None` where its routes decide.
+    pub(in crate::api) own: Option<[IpAddr; 2]>,
+    /// The port that it sends from; never 0.
+    pub(in crate::api) port: u16,
+    /// What it dials.
+    pub(in crate::api) target: SocketAddr,
+}
+
+/// Finds out who sends a probe, and where to.
+pub(in crate::api) fn ends(snapshot: &Snapshot, question: &TraceQuestion) -> Result<Ends, Refusal> {
+    let topology = &*snapshot.topology;
+    let source = source(topology, question)?;
+    let (host, port) = split(&question.destination)?;
+    let target = target(snapshot, &source, host, question)?;
+    let (node, namespace, own) = match source {
+        Source::Outside(own) => {
+            return Err(Refusal::Unusable(format!(
+                "no probe can be sent from {own}: it is no task's and no node's here"
+            )));
+        }
+        Source::Node(name, _) => (name.clone(), None, None),
+        Source::Task(name, endpoint) => {
+            let (_, own) = leave(topology, name, endpoint, target)?;
+            let namespace = endpoint.task.namespace.clone();
+            let alias = alias(topology, endpoint, own).unwrap_or(own);
+            let node = endpoint.task.node.clone();
+            (node, Some(namespace), Some([own, alias]))
+        }
+    };
+    Ok(Ends {
+        node,
+        namespace,
+        protocol: number(&question.protocol)?,
+        own,
+        port: match question.source_port {
+            0 => SOURCE_PORT,
+            port => port,
+        },
+        target: place(target, port),
+    })
+}
+
+/// The gateway address of the network in which a task has an address; by its way out, of the ingress
+/// network.
+fn alias(topology: &Topology, endpoint: &Endpoint, own: IpAddr) -> Option<IpAddr> {
+    let same = |both: &PerFamily<IpAddr>| {
+        let mut both = both.iter().copied();
+        both.find(|it| it.is_ipv4() == own.is_ipv4())
+    };
+    let task = topology.task_of(endpoint);
+    let endpoints = task.endpoints.iter().map(|name| &topology.endpoints[name]);
+    let mut having = endpoints.filter(|it| it.addresses.iter().any(|address| *address == own));
+    match having.next() {
+        Some(endpoint) => same(&topology.networks[&endpoint.network].gateways),
+        None => same(&topology.ingress.as_ref()?.gateways),
+    }
 }
 
 /// Finds out what is to be traced.
@@ -44,6 +114,7 @@ pub(super) fn first(snapshot: &Snapshot, question: &TraceQuestion) -> Result<Sta
         destination: place(target, target_port),
     };
     match source {
+        Source::Node(name, node) => by_node(snapshot, (name, node), packet(node.address)),
         Source::Outside(own) => {
             let node = topology
                 .nodes
@@ -65,6 +136,31 @@ pub(super) fn first(snapshot: &Snapshot, question: &TraceQuestion) -> Result<Sta
     }
 }
 
+/// A node's own process: the first program that its packets meet is the other node's.
+fn by_node(
+    snapshot: &Snapshot,
+    (name, node): (&NodeName, &Node),
+    packet: Packet,
+) -> Result<Start, Refusal> {
+    let (own, target) = (node.address, packet.destination.ip());
+    if own.is_ipv4() != target.is_ipv4() {
+        return Err(families(own, target));
+    }
+    let mut nodes = snapshot.topology.nodes.iter();
+    match nodes.find(|(_, it)| it.address == target) {
+        Some((there, _)) if there == name => Err(Refusal::Unusable(format!(
+            "a process of {name} that dials {name} is led to a backend by its socket, before it sends"
+        ))),
+        Some((there, _)) if *there == snapshot.state.node => {
+            Ok(Start::Here(TracePlace::Outside, packet))
+        }
+        Some((there, _)) => Ok(Start::Elsewhere(there.to_string())),
+        None => Err(Refusal::Unusable(format!(
+            "{target} is the underlay address of no node: where it leads is not known"
+        ))),
+    }
+}
+
 fn families(own: IpAddr, target: IpAddr) -> Refusal {
     Refusal::Unusable(format!("{own} and {target} are of two families"))
 }
@@ -77,6 +173,10 @@ fn source<'a>(topology: &'a Topology, question: &TraceQuestion) -> Result<Source
         .find(|(name, _)| name.as_str() == typed);
     if let Some((name, endpoint)) = named {
         return Ok(Source::Task(name, endpoint));
+    }
+    let mut nodes = topology.nodes.iter();
+    if let Some((name, node)) = nodes.find(|(name, _)| name.as_str() == typed) {
+        return Ok(Source::Node(name, node));
     }
     let unknown = || Refusal::NotFound {
         noun: "source",
@@ -130,7 +230,7 @@ fn target(
     let topology = &*snapshot.topology;
     // The family of a source that was given as an address; IPv4 where there is a choice.
     let typed: Option<IpAddr> = question.source.parse().ok();
-    let choose = |both: &model::PerFamily<IpAddr>| {
+    let choose = |both: &PerFamily<IpAddr>| {
         let fits = |it: &&IpAddr| typed.is_none_or(|typed| typed.is_ipv4() == it.is_ipv4());
         both.iter().find(fits).copied()
     };
@@ -138,7 +238,12 @@ fn target(
         noun: "destination",
         name: host.to_owned(),
     };
-    let own = &topology.nodes[&snapshot.state.node];
+    let near = match source {
+        Source::Task(_, endpoint) => &endpoint.task.node,
+        Source::Node(name, _) => *name,
+        Source::Outside(_) => &snapshot.state.node,
+    };
+    let own = &topology.nodes[near];
     let service = topology
         .services
         .iter()
@@ -150,7 +255,7 @@ fn target(
                 .endpoints
                 .iter()
                 .any(|name| topology.endpoints[name].network == service.network),
-            Source::Outside(_) => false,
+            Source::Node(..) | Source::Outside(_) => false,
         };
         // Everybody else dials the node.
         let vip = if is_near {

@@ -13,7 +13,16 @@ const GRACE_NS: u64 = 2_000_000_000;
 
 /// Nanoseconds of the clock by which flows are stamped.
 pub(crate) fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    read(rustix::time::ClockId::MonotonicCoarse)
+}
+
+/// Nanoseconds of the monotonic clock itself, by which probes are timed.
+pub(crate) fn clock_ns() -> u64 {
+    read(rustix::time::ClockId::Monotonic)
+}
+
+fn read(clock: rustix::time::ClockId) -> u64 {
+    let now = rustix::time::clock_gettime(clock);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

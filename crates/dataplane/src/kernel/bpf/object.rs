@@ -22,7 +22,7 @@ use crate::world::{Program, SocketHook};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETD_EBPF_OBJECT"));
 
 /// The maps that outlive this process, by their names in the object.
-const PINNED: [&str; 24] = [
+const PINNED: [&str; 26] = [
     "ADDRESSES",
     "AFFINITIES",
     "BACKENDS",
@@ -40,10 +40,12 @@ const PINNED: [&str; 24] = [
     "NETNS",
     "NETWORKS",
     "PICKS",
+    "PROBE",
     "PUBLISHED",
     "SAMPLES",
     "SERVICES",
     "SETTINGS",
+    "SIGHTINGS",
     "UNCONNECTED",
     "VTEPS",
     "VTEP_IDS",
@@ -126,14 +128,19 @@ pub(crate) struct Maps {
     pub(crate) flows: Table<abi::FlowKey, abi::Flow>,
     pub(crate) embryos: Table<abi::FlowKey, abi::Flow>,
     pub(crate) drops: CpuTable<abi::DropCounter>,
+    /// Whose packets are noted.
+    pub(crate) probe: Table<u32, abi::Probe>,
     /// The program that adds to `loads` what user space has found out.
     pub(super) correct: OwnedFd,
 }
 
-/// Samples of dropped packets, as the programs write them.
+/// What the programs write of single packets.
 pub(crate) struct Samples {
-    ring: RingBuf<aya::maps::MapData>,
+    drops: Ring,
+    sightings: Ring,
 }
+
+type Ring = RingBuf<aya::maps::MapData>;
 
 impl std::fmt::Debug for Samples {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -167,10 +174,10 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
         }
         maps => maps?,
     };
-    let ring = ebpf
-        .take_map("SAMPLES")
-        .ok_or(LoadError::Missing("SAMPLES"))?;
-    let ring = RingBuf::try_from(ring).map_err(|source| LoadError::Samples(Box::new(source)))?;
+    let samples = Samples {
+        drops: ring(&mut ebpf, "SAMPLES")?,
+        sightings: ring(&mut ebpf, "SIGHTINGS")?,
+    };
     let mut programs = BTreeMap::new();
     for program in Program::ALL {
         programs.insert(program, load_program(&mut ebpf, program.name())?);
@@ -189,7 +196,12 @@ pub(crate) fn load(pins: Pins, loading: Loading) -> Result<(Programs, Maps, Samp
         sockets,
         native: native::prove(&mut ebpf),
     };
-    Ok((programs, maps, Samples { ring }))
+    Ok((programs, maps, samples))
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Ring, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    RingBuf::try_from(map).map_err(|source| LoadError::Samples(Box::new(source)))
 }
 
 /// How programs are attached: as asked for, if the kernel can.
@@ -365,6 +377,7 @@ impl Maps {
             flows: table(pins, "FLOWS")?,
             embryos: table(pins, "EMBRYOS")?,
             drops: CpuTable::new("DROPS", open(pins, "DROPS")?)?,
+            probe: table(pins, "PROBE")?,
             correct,
         })
     }
@@ -379,14 +392,23 @@ fn open(pins: &Pins, name: &'static str) -> Result<OwnedFd, TableError> {
 }
 
 impl Samples {
-    /// Takes every sample that has been written since the last call.
-    pub(crate) fn take<T: Pod + Default>(&mut self) -> Vec<T> {
-        let mut samples = Vec::new();
-        while let Some(item) = self.ring.next() {
-            samples.extend(super::table::read::<T>(&item));
-        }
-        samples
+    /// Takes every sample of a dropped packet that has been written since the last call.
+    pub(crate) fn drops(&mut self) -> Vec<abi::DropSample> {
+        take(&mut self.drops)
     }
+
+    /// Takes everything that has been noted of probes since the last call.
+    pub(crate) fn sightings(&mut self) -> Vec<abi::Sighting> {
+        take(&mut self.sightings)
+    }
+}
+
+fn take<T: Pod + Default>(ring: &mut Ring) -> Vec<T> {
+    let mut items = Vec::new();
+    while let Some(item) = ring.next() {
+        items.extend(super::table::read::<T>(&item));
+    }
+    items
 }
 
 #[cfg(test)]
