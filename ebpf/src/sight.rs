@@ -3,7 +3,7 @@
 //! While nobody probes, a packet pays for one look at an array. A probe that was forgotten is so by the
 //! first packet after its time.
 
-use abi::{Address, DropReason, Header, Observer, Probe, Sight, Sighting, decision};
+use abi::{DropReason, Header, Observer, Probe, Sight, Sighting, decision};
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
     helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
@@ -12,7 +12,7 @@ use aya_ebpf::{
 
 use crate::{
     action::Decided,
-    carrier::{self, Origin},
+    carrier,
     maps::{NOTE, PROBE, SIGHTINGS, slot},
     skb::Skb,
     socket::Dial,
@@ -33,6 +33,11 @@ pub(crate) struct Note {
     ports: u32,
 }
 
+const NOWHERE: Decided = Decided {
+    what: decision::DROPPED,
+    target: 0,
+};
+
 /// Whether packets are watched.
 #[inline(always)]
 pub(crate) fn is_armed() -> bool {
@@ -42,15 +47,17 @@ pub(crate) fn is_armed() -> bool {
 /// Notes a decision that is about to be carried out, and gives it back.
 #[inline(always)]
 pub(crate) fn note(skb: Skb, header: &Header, observer: Observer, decided: Decided) -> Decided {
+    // Never happens, nor does the other: what was decided must not be used after the note, or the verifier
+    // tells the states apart by it.
     let Ok(note) = slot(&NOTE) else {
-        return decided;
+        return NOWHERE;
     };
     note.what = decided.what;
     note.target = decided.target;
     note.observer = observer as u32;
     write(skb, header);
     let Some(note) = NOTE.get_ptr_mut(0) else {
-        return decided;
+        return NOWHERE;
     };
     // SAFETY: as in `slot`: what was given before is not used any more.
     let note: &Note = unsafe { &*note };
@@ -63,7 +70,9 @@ pub(crate) fn note(skb: Skb, header: &Header, observer: Observer, decided: Decid
 /// Keeps why a packet is dropped, or its sender told, until the program ends.
 #[inline(always)]
 pub(crate) fn keep_reason(header: &Header, reason: DropReason) {
-    if is_armed() && let Ok(note) = slot(&NOTE) {
+    if is_armed()
+        && let Ok(note) = slot(&NOTE)
+    {
         note.reason = reason as u32 + 1;
         note.ports = ports(header);
     }
