@@ -38,22 +38,34 @@ pub(crate) fn run(
     observer: Observer,
     hook: impl Fn(Skb, &mut Header, Parsed) -> Result<Verdict, DropReason>,
 ) -> i32 {
-    // Never happens, but the verifier cannot know that the slot exists.
-    let Ok(header) = slot(&HEADER) else {
+    let Some((header, parsed)) = begin(skb) else {
         return TC_ACT_SHOT;
     };
+    end(skb, observer, hook(skb, header, parsed))
+}
+
+/// Reads the headers. `None` never happens, but the verifier cannot know that the slot exists.
+#[inline(always)]
+pub(crate) fn begin(skb: Skb) -> Option<(&'static mut Header, Parsed)> {
+    let header = slot(&HEADER).ok()?;
     let parsed = if header.read_plain(&skb) {
         Ok(())
     } else {
         read(skb, header)
     };
-    let mut decided = match hook(skb, header, parsed) {
+    Some((header, parsed))
+}
+
+/// Carries the decision out; what the program returns.
+#[inline(always)]
+pub(crate) fn end(skb: Skb, observer: Observer, verdict: Result<Verdict, DropReason>) -> i32 {
+    let decided = match verdict {
         Ok(verdict) => Decided {
             what: verdict.action as u32,
             target: verdict.ifindex,
         },
         Err(reason) => {
-            drops::count(skb, reason, header, skb.len());
+            drops::count(skb, reason, skb.len());
             Decided {
                 what: decision::DROPPED,
                 target: 0,
@@ -61,23 +73,31 @@ pub(crate) fn run(
         }
     };
     if sight::is_armed() {
-        decided = sight::note(skb, header, observer, decided);
+        return sight::note_and_finish(skb.raw(), observer as u32, decided.what, decided.target);
     }
-    let ifindex = decided.target;
-    let result = match decided.what {
-        // Not "ok" but "next": programs of others on the same hook get their turn.
-        PASS => return TC_ACT_UNSPEC,
-        ARRANGED => return TC_ACT_REDIRECT,
-        // SAFETY: takes numbers only, and checks them.
-        PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
-        // SAFETY: takes numbers only, and checks them.
-        DEVICE => unsafe { bpf_redirect(ifindex, 0) },
-        // SAFETY: no parameters are given, so the pointer is not read.
-        NEIGHBOUR => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
-        // Dropped, or undecided.
-        _ => return TC_ACT_SHOT,
-    };
-    done(result)
+    decided.carry_out()
+}
+
+impl Decided {
+    /// What the program returns.
+    #[inline(always)]
+    pub(crate) fn carry_out(self) -> i32 {
+        let ifindex = self.target;
+        let result = match self.what {
+            // Not "ok" but "next": programs of others on the same hook get their turn.
+            PASS => return TC_ACT_UNSPEC,
+            ARRANGED => return TC_ACT_REDIRECT,
+            // SAFETY: takes numbers only, and checks them.
+            PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
+            // SAFETY: takes numbers only, and checks them.
+            DEVICE => unsafe { bpf_redirect(ifindex, 0) },
+            // SAFETY: no parameters are given, so the pointer is not read.
+            NEIGHBOUR => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+            // Dropped, or undecided.
+            _ => return TC_ACT_SHOT,
+        };
+        done(result)
+    }
 }
 
 #[expect(

@@ -105,7 +105,7 @@ pub(crate) fn refuse(
         }
         unreachable::write(skb, header)?;
     }
-    told(skb, header, (reason, length), back)
+    told(skb, (reason, length), back)
 }
 
 /// Tells the sender, in the name of `source`, that the packet does not fit into the tunnel, and what
@@ -125,20 +125,15 @@ pub(crate) fn too_big(
     }
     let length = skb.len();
     too_big::write(skb, header, source, deliver::settings()?.overlay_mtu)?;
-    told(skb, header, (DropReason::TooBig, length), back)
+    told(skb, (DropReason::TooBig, length), back)
 }
 
 /// Sends the answer, and counts what it answers: once, and not when it cannot be sent, which is counted
 /// by itself.
 #[inline(always)]
-fn told(
-    skb: Skb,
-    header: &Header,
-    (reason, length): (DropReason, u32),
-    back: Back,
-) -> Result<Verdict, DropReason> {
+fn told(skb: Skb, (reason, length): (DropReason, u32), back: Back) -> Result<Verdict, DropReason> {
     let verdict = back.send(skb)?;
-    drops::count(skb, reason, header, length);
+    drops::count(skb, reason, length);
     Ok(verdict)
 }
 

@@ -38,6 +38,7 @@ mod vip;
 
 use abi::{DropReason, Observer};
 use aya_ebpf::{
+    bindings::TC_ACT_SHOT,
     macros::{cgroup_sock, cgroup_sock_addr, classifier},
     programs::{SockAddrContext, SockContext, TcContext},
 };
@@ -76,11 +77,15 @@ pub(crate) fn from_uplink(context: TcContext) -> i32 {
         Taken::Yes => Observer::FromOverlay,
         Taken::No | Taken::Broken => Observer::FromUplink,
     };
-    action::run(skb, observer, |skb, header, parsed| match taken {
+    let Some((header, parsed)) = action::begin(skb) else {
+        return TC_ACT_SHOT;
+    };
+    let verdict = match taken {
         Taken::No => from_uplink::run(skb, header, parsed),
         Taken::Yes => from_overlay::receive(skb, &origin, header, parsed),
         Taken::Broken => Err(DropReason::Rewrite),
-    })
+    };
+    action::end(skb, observer, verdict)
 }
 
 /// [`from_overlay`] for test runs, which cannot bring tunnel metadata along. Never attached.

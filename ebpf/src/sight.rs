@@ -5,7 +5,7 @@
 
 use abi::{DropReason, Header, Observer, Probe, Sight, Sighting, decision};
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{__sk_buff, BPF_RB_NO_WAKEUP},
     helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes},
     maps::ring_buf::RingBufEntry,
 };
@@ -13,7 +13,7 @@ use aya_ebpf::{
 use crate::{
     action::Decided,
     carrier,
-    maps::{NOTE, PROBE, SIGHTINGS, slot},
+    maps::{HEADER, NOTE, PROBE, SIGHTINGS, slot},
     skb::Skb,
     socket::Dial,
 };
@@ -21,22 +21,13 @@ use crate::{
 /// Whoever reads the sightings asks for them.
 const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
-/// What the note of a packet is made of, kept where the verifier does not follow it: its programs end in
-/// many states, and each would be walked through the note.
+/// Why the packet at hand goes nowhere, as long as its program runs.
 pub(crate) struct Note {
-    what: u32,
-    target: u32,
-    observer: u32,
-    /// Why a packet goes nowhere, a [`DropReason`] as u32 and one; else 0.
+    /// A [`DropReason`] as u32 and one; else 0.
     reason: u32,
     /// The ports of the packet that this was about.
     ports: u32,
 }
-
-const NOWHERE: Decided = Decided {
-    what: decision::DROPPED,
-    target: 0,
-};
 
 /// Whether packets are watched.
 #[inline(always)]
@@ -44,36 +35,33 @@ pub(crate) fn is_armed() -> bool {
     PROBE.get(0).is_some_and(|probe| probe.until_ns != 0)
 }
 
-/// Notes a decision that is about to be carried out, and gives it back.
-#[inline(always)]
-pub(crate) fn note(skb: Skb, header: &Header, observer: Observer, decided: Decided) -> Decided {
-    // Never happens, nor does the other: what was decided must not be used after the note, or the verifier
-    // tells the states apart by it.
-    let Ok(note) = slot(&NOTE) else {
-        return NOWHERE;
-    };
-    note.what = decided.what;
-    note.target = decided.target;
-    note.observer = observer as u32;
-    write(skb, header);
-    let Some(note) = NOTE.get_ptr_mut(0) else {
-        return NOWHERE;
-    };
-    // SAFETY: as in `slot`: what was given before is not used any more.
-    let note: &Note = unsafe { &*note };
-    Decided {
-        what: note.what,
-        target: note.target,
+/// Notes a decision, and carries it out.
+///
+/// A global function: the verifier looks at it once, by itself, and not for each of the many states in
+/// which a program may end.
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn note_and_finish(
+    context: *mut __sk_buff,
+    observer: u32,
+    what: u32,
+    target: u32,
+) -> i32 {
+    let decided = Decided { what, target };
+    if let (Ok(note), Ok(header)) = (slot(&NOTE), slot(&HEADER)) {
+        write(Skb::from_raw(context), note, header, observer, decided);
     }
+    decided.carry_out()
 }
 
 /// Keeps why a packet is dropped, or its sender told, until the program ends.
 #[inline(always)]
-pub(crate) fn keep_reason(header: &Header, reason: DropReason) {
+pub(crate) fn keep_reason(header: &Header, reason: u32) {
     if is_armed()
         && let Ok(note) = slot(&NOTE)
     {
-        note.reason = reason as u32 + 1;
+        note.reason = reason + 1;
         note.ports = ports(header);
     }
 }
@@ -112,11 +100,8 @@ fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
-#[inline(never)]
-fn write(skb: Skb, header: &Header) {
-    let Ok(note) = slot(&NOTE) else {
-        return;
-    };
+#[inline(always)]
+fn write(skb: Skb, note: &mut Note, header: &Header, observer: u32, decided: Decided) {
     let reason = core::mem::take(&mut note.reason);
     let now = now_ns();
     let Some(probe) = probe(now) else {
@@ -130,16 +115,16 @@ fn write(skb: Skb, header: &Header) {
         return;
     };
     let sighting = begin(&mut entry, now, header, sight);
-    sighting.observer = note.observer;
-    sighting.decision = note.what;
+    sighting.observer = observer;
+    sighting.decision = decided.what;
     // Whatever was about another packet is of a time before.
     if reason != 0 && note.ports == ports(header) {
         sighting.reason = reason - 1;
-        if note.what != decision::DROPPED {
+        if decided.what != decision::DROPPED {
             sighting.decision = decision::REFUSED;
         }
     }
-    sighting.target = note.target;
+    sighting.target = decided.target;
     sighting.ifindex = skb.ifindex();
     sighting.length = skb.len();
     sighting.captured = capture(skb, &mut sighting.frame);

@@ -56,6 +56,12 @@ impl Skb {
         }
     }
 
+    /// The packet of the kernel's context.
+    #[inline(always)]
+    pub(crate) fn from_raw(raw: *mut __sk_buff) -> Self {
+        Self { raw }
+    }
+
     /// The kernel's context, for helpers that are called elsewhere.
     #[inline(always)]
     pub(crate) fn raw(self) -> *mut __sk_buff {
