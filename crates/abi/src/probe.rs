@@ -151,7 +151,7 @@ const _: () = assert!(size_of::<Sighting>() == 136 + Sighting::FRAME);
 
 impl Sighting {
     /// Bytes of a frame that are kept: outer headers of IPv6, and inner ones with a SYN's options.
-    pub const FRAME: usize = 176;
+    pub const FRAME: usize = 256;
 }
 
 /// What the kernel says of a tunnel's packet: `struct bpf_tunnel_key`.
