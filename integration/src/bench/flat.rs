@@ -12,6 +12,7 @@ use super::report::Row;
 use super::rounds::{Comparison, Contest, Ratio};
 use super::traffic::{PORT, Path, Work};
 use super::{Effort, progress};
+use crate::command;
 use crate::lab::Family;
 use crate::lab::topology::{Network, Port, Service, Topology};
 
@@ -19,6 +20,10 @@ const NETWORK: &str = "bench";
 const VIP_PORT: u16 = 80;
 /// The first VIP, in the network's subnet.
 const FIRST_VIP: Ipv4Addr = Ipv4Addr::new(10, 65, 0, 0);
+/// What VIPs lie in.
+const VIP_SUBNETS: [&str; 2] = ["10.65.0.0/16", "10.66.0.0/16"];
+/// The network's own address, which answers ARP as all of it do.
+const GATEWAY: &str = "10.64.0.1";
 /// The first published port; the client's own are below.
 const FIRST_PORT: u16 = 30_000;
 /// So many are dialled, evenly spread over all.
@@ -114,6 +119,7 @@ impl Size {
         fabric.add_tasks(&[("ask", "n1"), ("far", "n2")])?;
         let topology = self.topology(&fabric);
         fabric.start(&topology)?;
+        by_one_neighbour(fabric.lab().namespace("ask").as_str())?;
         fabric.ask_from("ask")?;
         fabric.ask_from("client")?;
         fabric.serve("far")?;
@@ -160,6 +166,16 @@ impl Size {
             path(self.names[1], "client", ports),
         ])
     }
+}
+
+/// The kernel keeps 1,024 neighbours for all namespaces together (`gc_thresh3`): of thousands of VIPs
+/// on the link many could not be dialled, and each would have an entry where ten have ten.
+fn by_one_neighbour(namespace: &str) -> Result<()> {
+    for subnet in VIP_SUBNETS {
+        let route = ["route", "replace", subnet, "via", GATEWAY];
+        command::run_inside(namespace, "ip", &route)?;
+    }
+    Ok(())
 }
 
 /// Up to [`DIALLED`] of `count`, far from each other in turn.
