@@ -1,6 +1,7 @@
 //! Rounds: every path once, in turn, until there are enough of them that nothing disturbed.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -11,6 +12,9 @@ use super::{Effort, progress};
 /// A round in which others kept more than this part of a CPU busy is not counted, if there are
 /// enough others.
 const DISTURBED: f64 = 0.04;
+/// How long a path is used before it is the next one's turn. What a shared machine does to figures
+/// changes within seconds: paths that are compared must not lie further apart.
+const TURN: Duration = Duration::from_millis(400);
 /// After this many times the rounds asked for, what there is has to do.
 const PATIENCE: usize = 3;
 
@@ -102,15 +106,20 @@ fn quiet_rounds(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> R
 }
 
 fn round(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
-    let samples = contest
-        .paths
-        .iter()
-        .map(|path| traffic::sample(path, contest.work, effort.window, own));
-    let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
-    let foreign = samples
-        .iter()
-        .map(|sample| sample.foreign)
-        .fold(0.0, f64::max);
+    let mut samples = vec![Sample::default(); contest.paths.len()];
+    let turns = effort.window.as_millis().div_ceil(TURN.as_millis()).max(1);
+    let length = effort.window.div_f64(turns as f64);
+    for turn in 0..turns {
+        let mut paths: Vec<_> = contest.paths.iter().zip(&mut samples).collect();
+        // What changes steadily meets all of them alike.
+        if turn % 2 == 1 {
+            paths.reverse();
+        }
+        for (path, sample) in paths {
+            sample.add(&traffic::sample(path, contest.work, length, own)?);
+        }
+    }
+    let foreign = samples.iter().map(Sample::foreign).fold(0.0, f64::max);
     Ok(Round { samples, foreign })
 }
 
@@ -122,13 +131,13 @@ fn row(comparison: &Comparison, contest: Contest<'_>, rounds: &[Round]) -> Resul
     let (ratio, spread) = middle(
         pairs
             .map(|(ours, peer)| match comparison.ratio {
-                Ratio::PeerByOurs => peer.cpu_ns / ours.cpu_ns,
-                Ratio::OursByPeer => ours.cpu_ns / peer.cpu_ns,
+                Ratio::PeerByOurs => peer.cpu_ns() / ours.cpu_ns(),
+                Ratio::OursByPeer => ours.cpu_ns() / peer.cpu_ns(),
             })
             .collect(),
     )?;
-    let rate = |samples: &[Sample]| samples.iter().map(|sample| sample.per_second).collect();
-    let cost = ours.iter().map(|sample| sample.cpu_ns).collect();
+    let rate = |samples: &[Sample]| samples.iter().map(Sample::per_second).collect();
+    let cost = ours.iter().map(Sample::cpu_ns).collect();
     Ok(Row {
         name: contest.name,
         variant: comparison.variant.to_owned(),
@@ -158,18 +167,13 @@ impl Round {
 
     fn describe(&self, paths: &[Path], number: usize) -> String {
         let cost = |(path, sample): (&Path, &Sample)| {
-            let Sample {
-                per_second,
-                cpu_ns,
-                utilisation,
-                failures,
-                ..
-            } = sample;
             format!(
-                "  {}: {:.1} µs, {per_second:.0}/s, {:.0} % busy, {failures} failed",
+                "  {}: {:.1} µs, {:.0}/s, {:.0} % busy, {} failed",
                 path.name,
-                cpu_ns / 1e3,
-                utilisation * 100.0
+                sample.cpu_ns() / 1e3,
+                sample.per_second(),
+                sample.utilisation() * 100.0,
+                sample.failures
             )
         };
         let costs: Vec<String> = paths.iter().zip(&self.samples).map(cost).collect();

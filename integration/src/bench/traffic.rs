@@ -24,7 +24,7 @@ use crate::netns;
 /// How many connections there are at the same time.
 const CONNECTIONS: usize = 32;
 /// How long a path is used before its window begins.
-const WARM_UP: Duration = Duration::from_millis(300);
+const WARM_UP: Duration = Duration::from_millis(100);
 /// More failures per operation than this, and the path does not work.
 const WORST_FAILURE_SHARE: f64 = 1e-3;
 
@@ -50,20 +50,51 @@ pub(super) struct Path {
     pub(super) targets: Vec<SocketAddr>,
 }
 
-/// What one window of a path's use gave.
-#[derive(Clone, Copy, Debug)]
+/// What the windows of a path's use gave. Times are in seconds.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
-    /// Operations per second.
-    pub(super) per_second: f64,
-    /// CPU time per operation in nanoseconds: client, server and everything between, and whatever
-    /// the kernel does besides, but not what other processes used.
-    pub(super) cpu_ns: f64,
-    /// Share of the two CPUs that was used by anybody.
-    pub(super) utilisation: f64,
-    /// How many CPUs other processes kept busy.
-    pub(super) foreign: f64,
+    /// How long the windows were.
+    wall: f64,
+    /// Operations that were done in them.
+    operations: f64,
+    /// CPU time that was used by anybody.
+    busy: f64,
+    /// CPU time that other processes used.
+    foreign: f64,
     /// Operations that failed.
     pub(super) failures: u64,
+}
+
+impl Sample {
+    /// Operations per second.
+    pub(super) fn per_second(&self) -> f64 {
+        self.operations / self.wall
+    }
+
+    /// CPU time per operation in nanoseconds: client, server and everything between, and whatever
+    /// the kernel does besides, but not what other processes used.
+    pub(super) fn cpu_ns(&self) -> f64 {
+        (self.busy - self.foreign).max(0.0) * 1e9 / self.operations
+    }
+
+    /// Share of the two CPUs that was used by anybody.
+    pub(super) fn utilisation(&self) -> f64 {
+        self.busy / (self.wall * cpu::ALL.len() as f64)
+    }
+
+    /// How many CPUs other processes kept busy.
+    pub(super) fn foreign(&self) -> f64 {
+        self.foreign / self.wall
+    }
+
+    /// Takes another window of the same path in.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.wall += other.wall;
+        self.operations += other.operations;
+        self.busy += other.busy;
+        self.foreign += other.foreign;
+        self.failures += other.failures;
+    }
 }
 
 /// Uses a path for `length` and measures it; `own` are the processes that belong to it.
@@ -98,12 +129,11 @@ fn window(path: &Path, work: Work, length: Duration, own: &BTreeSet<i32>) -> Res
         bail!("{failures} failures beside {operations} operations in {wall:.1} s: {kinds:?}");
     }
     client.finish()?;
-    let busy = spent.busy_since(idle, wall);
     Ok(Sample {
-        per_second: operations / wall,
-        cpu_ns: (busy - foreign * wall).max(0.0) * 1e9 / operations,
-        utilisation: busy / (wall * cpu::ALL.len() as f64),
-        foreign,
+        wall,
+        operations,
+        busy: spent.busy_since(idle, wall),
+        foreign: foreign * wall,
         failures,
     })
 }
