@@ -1,6 +1,6 @@
 //! The one place where a decision becomes what the kernel does.
 
-use abi::{Action, DropReason, Header, HeaderError, Observer, Verdict, decision};
+use abi::{DropReason, Header, HeaderError, Observer, Verdict, decision};
 use aya_ebpf::{
     bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::{bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
@@ -13,16 +13,10 @@ use crate::{
     skb::Skb,
 };
 
-const PASS: u32 = Action::Pass as u32;
-const PEER: u32 = Action::Peer as u32;
-const DEVICE: u32 = Action::Device as u32;
-const NEIGHBOUR: u32 = Action::Neighbour as u32;
-const ARRANGED: u32 = Action::Arranged as u32;
-
 /// What becomes of a packet, in numbers.
 #[derive(Clone, Copy)]
 pub(crate) struct Decided {
-    /// An [`Action`] as u32, or `decision::DROPPED`.
+    /// One of [`decision`].
     pub(crate) what: u32,
     /// The interface that it is done with.
     pub(crate) target: u32,
@@ -85,14 +79,16 @@ impl Decided {
         let ifindex = self.target;
         let result = match self.what {
             // Not "ok" but "next": programs of others on the same hook get their turn.
-            PASS => return TC_ACT_UNSPEC,
-            ARRANGED => return TC_ACT_REDIRECT,
+            decision::PASS => return TC_ACT_UNSPEC,
+            decision::ARRANGED => return TC_ACT_REDIRECT,
             // SAFETY: takes numbers only, and checks them.
-            PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
+            decision::PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
             // SAFETY: takes numbers only, and checks them.
-            DEVICE => unsafe { bpf_redirect(ifindex, 0) },
+            decision::DEVICE => unsafe { bpf_redirect(ifindex, 0) },
             // SAFETY: no parameters are given, so the pointer is not read.
-            NEIGHBOUR => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
+            decision::NEIGHBOUR => unsafe {
+                bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0)
+            },
             // Dropped, or undecided.
             _ => return TC_ACT_SHOT,
         };

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -21,6 +21,9 @@ use crate::wait;
 
 /// Between operations, for each time that everything takes longer than usual.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long requests may take to succeed.
+const WHILE: Duration = Duration::from_secs(20);
 
 /// What one operation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -157,6 +160,31 @@ impl Running {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.gap.successes()
+    }
+
+    /// Waits until so many more operations have succeeded.
+    ///
+    /// # Errors
+    /// When they have not after a while.
+    pub fn more(&self, count: u64) -> Result<()> {
+        let before = self.operations();
+        wait::until(WHILE, "requests", || self.operations() >= before + count)
+    }
+
+    /// Ends it at once, and tells what has failed.
+    ///
+    /// # Errors
+    /// When an operation has failed, or a worker panicked.
+    pub fn stop_without_errors(self) -> Result<()> {
+        let report = self.stop()?;
+        ensure!(
+            report.errors == 0,
+            "{} {:?}: {:?}",
+            report.target,
+            report.mode,
+            report.error_kinds
+        );
+        Ok(())
     }
 
     /// Ends it at once.

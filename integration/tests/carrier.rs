@@ -78,21 +78,8 @@ fn load(lab: &Lab) -> Result<Running> {
         ..Plan::new(Mode::Crr, far(lab, Family::V4)?)
     };
     let running = netns::inside(&lab.namespace(PROBE), || load::start(&plan))?;
-    more(&running)?;
+    running.more(20)?;
     Ok(running)
-}
-
-fn more(running: &Running) -> Result<()> {
-    let before = running.operations();
-    wait::until(Duration::from_secs(20), "requests", || {
-        running.operations() >= before + 20
-    })
-}
-
-fn without_errors(running: Running) -> Result<()> {
-    let report = running.stop()?;
-    ensure!(report.errors == 0, "{:?}", report.error_kinds);
-    Ok(())
 }
 
 #[test]
@@ -146,10 +133,10 @@ fn forgotten_neighbour_is_found_again() -> Result<()> {
     for node in lab.nodes() {
         for _ in 0..5 {
             ip(&lab, &node, "neigh flush dev eth0")?;
-            more(&running)?;
+            running.more(20)?;
         }
     }
-    without_errors(running)?;
+    running.stop_without_errors()?;
     lab.down()
 }
 
@@ -167,12 +154,12 @@ fn changed_next_hop_is_followed_under_load() -> Result<()> {
         for _ in 0..3 {
             ip(&lab, "n1", &format!("route add {other} via {router}"))?;
             until_way(&lab, "n1", "NextHop", &router.to_string())?;
-            more(&running)?;
+            running.more(20)?;
             ip(&lab, "n1", &format!("route del {other}"))?;
             until_way(&lab, "n1", "NextHop", &other.to_string())?;
-            more(&running)?;
+            running.more(20)?;
         }
-        without_errors(running)?;
+        running.stop_without_errors()?;
         ensure!(way(&lab, "n1")?["Carrier"] == "native");
         transfer(&lab)?;
         lab.down()?;
@@ -206,18 +193,18 @@ fn way_by_another_uplink_is_taken_if_it_is_wide_enough() -> Result<()> {
     ip(&lab, "n1", &format!("route add {other} via 192.0.2.2"))?;
     until_way(&lab, "n1", "Interface", "eth1")?;
     ensure!(way(&lab, "n1")?["Carrier"] == "native");
-    more(&running)?;
+    running.more(20)?;
     transfer(&lab)?;
     ip(&lab, "n1", "link set eth1 mtu 1400")?;
     until_way(&lab, "n1", "Carrier", "device")?;
     let reason = way(&lab, "n1")?["CarrierReason"].to_string();
     ensure!(reason.contains("1400"), "{reason}");
-    more(&running)?;
+    running.more(20)?;
     ip(&lab, "n1", &format!("route del {other}"))?;
     until_way(&lab, "n1", "Interface", "eth0")?;
     until_way(&lab, "n1", "Carrier", "native")?;
-    more(&running)?;
-    without_errors(running)?;
+    running.more(20)?;
+    running.stop_without_errors()?;
     ip(&lab, "n1", "link delete eth1")?;
     lab.down()
 }

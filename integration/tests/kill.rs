@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::lab::demo::{self, HTTP_PORT, PROBE};
+use integration::lab::demo::{self, PROBE};
 use integration::lab::topology::{Port, Service, Topology};
-use integration::lab::{Family, Lab, Spec};
-use integration::load::{self, Mode, Plan, Running};
+use integration::lab::{Lab, Spec};
 use integration::probe::{self, Transport};
 use integration::{can_make_labs, netns, wait};
 
@@ -16,20 +15,6 @@ use integration::{can_make_labs, netns, wait};
 const KILLS: u64 = 24;
 /// Longer than a start and an apply take.
 const LONGEST: u64 = 600;
-
-fn load(lab: &Lab, member: &str, mode: Mode, target: SocketAddr) -> Result<Running> {
-    let plan = Plan::new(mode, target);
-    let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
-    more(&running, 20)?;
-    Ok(running)
-}
-
-fn more(running: &Running, count: u64) -> Result<()> {
-    let before = running.operations();
-    wait::until(Duration::from_secs(20), "requests", || {
-        running.operations() >= before + count
-    })
-}
 
 /// The demo, with much else that comes and goes.
 fn busy(demo: &Topology) -> Topology {
@@ -59,21 +44,7 @@ fn killed_at_any_point_it_leaves_what_the_next_one_finishes() -> Result<()> {
     let mut lab = demo::up(Spec::new(&Spec::unique_name("die"), 2))?;
     let calm = demo::topology(&lab);
     let busy = busy(&calm);
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let node = lab.document().node("n1").context("a node")?;
-        let address = family.of(&node.addresses).context("an address")?;
-        let vip = SocketAddr::new(calm.vip("web", family).context("a VIP")?, 80);
-        for mode in [Mode::Crr, Mode::Rr] {
-            all.push(load(
-                &lab,
-                "client",
-                mode,
-                SocketAddr::new(address, HTTP_PORT),
-            )?);
-            all.push(load(&lab, PROBE, mode, vip)?);
-        }
-    }
+    let all = demo::requests(&lab, "n1")?;
     for kill in 0..KILLS {
         let topology = if kill % 2 == 0 { &busy } else { &calm };
         lab.write_topology(topology)?;
@@ -94,16 +65,10 @@ fn killed_at_any_point_it_leaves_what_the_next_one_finishes() -> Result<()> {
     lab.write_topology(&busy)?;
     lab.start("n1")?;
     exactly_as_desired(&lab).with_context(|| format!("seed {seed}"))?;
-    all.iter().try_for_each(|running| more(running, 20))?;
+    all.iter().try_for_each(|running| running.more(20))?;
     for running in all {
-        let report = running.stop()?;
-        ensure!(
-            report.errors == 0,
-            "{} {:?}, seed {seed}: {:?}",
-            report.target,
-            report.mode,
-            report.error_kinds
-        );
+        let stopped = running.stop_without_errors();
+        stopped.with_context(|| format!("seed {seed}"))?;
     }
     lab.down()
 }

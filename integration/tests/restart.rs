@@ -4,32 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::lab::demo::{self, HTTP_PORT, PROBE};
 use integration::lab::topology::{Port, Service};
-use integration::lab::{Family, Lab, Spec};
-use integration::load::{self, Mode, Plan, Running};
+use integration::lab::{Lab, Spec};
+use integration::load::Running;
 use integration::probe::{self, Transport};
-use integration::{can_make_labs, command, netns, wait};
-
-fn start(lab: &Lab, member: &str, mode: Mode, target: SocketAddr) -> Result<Running> {
-    let plan = Plan {
-        connections: 2,
-        ..Plan::new(mode, target)
-    };
-    let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
-    more(&running, 50)?;
-    Ok(running)
-}
-
-fn more(running: &Running, count: u64) -> Result<()> {
-    let before = running.operations();
-    wait::until(Duration::from_secs(20), "requests", || {
-        running.operations() >= before + count
-    })
-}
+use integration::{can_make_labs, command, netns};
 
 #[test]
 fn killed_and_started_again_it_fails_no_request() -> Result<()> {
@@ -44,30 +26,13 @@ fn killed_and_started_again_it_fails_no_request_by_the_classic_tc() -> Result<()
     if !can_make_labs() {
         return Ok(());
     }
-    let mut spec = Spec::new(&Spec::unique_name("killtc"), 3);
-    for node in ["n1", "n2", "n3"] {
-        let argument = "--attach=tc".to_owned();
-        spec.node_args.insert(node.to_owned(), vec![argument]);
-    }
-    survives(spec)
+    survives(Spec::new(&Spec::unique_name("killtc"), 3).with_classic_tc())
 }
 
 /// Every netd is killed, and later asked to end, under requests of all kinds.
 fn survives(spec: Spec) -> Result<()> {
     let mut lab = demo::up(spec)?;
-    let topology = demo::topology(&lab);
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let node = lab.document().node("n3").context("a node")?;
-        let published =
-            SocketAddr::new(family.of(&node.addresses).context("an address")?, HTTP_PORT);
-        let vip = SocketAddr::new(topology.vip("web", family).context("a VIP")?, 80);
-        for (member, target) in [("client", published), (PROBE, vip)] {
-            for mode in [Mode::Crr, Mode::Rr] {
-                all.push(start(&lab, member, mode, target)?);
-            }
-        }
-    }
+    let all = demo::requests(&lab, "n3")?;
     // Killed, and then asked to end: every node each time.
     for round in 0..2 {
         for node in lab.nodes() {
@@ -77,19 +42,11 @@ fn survives(spec: Spec) -> Result<()> {
                 lab.stop(&node)?
             }
         }
-        all.iter().try_for_each(|running| more(running, 100))?;
+        all.iter().try_for_each(|running| running.more(100))?;
         lab.start_all()?;
     }
-    all.iter().try_for_each(|running| more(running, 50))?;
-    for running in all {
-        let report = running.stop()?;
-        ensure!(
-            report.errors == 0,
-            "{}: {:?}",
-            report.target,
-            report.error_kinds
-        );
-    }
+    all.iter().try_for_each(|running| running.more(50))?;
+    all.into_iter().try_for_each(Running::stop_without_errors)?;
     lab.down()
 }
 

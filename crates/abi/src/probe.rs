@@ -95,8 +95,20 @@ pub enum Observer {
     Socket = 4,
 }
 
-/// What [`Sighting::decision`] says besides the numbers of [`crate::Action`].
+/// What becomes of a packet, in numbers: what programs end with, and [`Sighting::decision`] says.
 pub mod decision {
+    use crate::Action;
+
+    /// [`Action::Pass`].
+    pub const PASS: u32 = Action::Pass as u32;
+    /// [`Action::Peer`].
+    pub const PEER: u32 = Action::Peer as u32;
+    /// [`Action::Device`].
+    pub const DEVICE: u32 = Action::Device as u32;
+    /// [`Action::Neighbour`].
+    pub const NEIGHBOUR: u32 = Action::Neighbour as u32;
+    /// [`Action::Arranged`].
+    pub const ARRANGED: u32 = Action::Arranged as u32;
     /// The packet was dropped, or the dial refused, for `reason`.
     pub const DROPPED: u32 = 16;
     /// The sender is told that the packet goes nowhere, for `reason`; what leaves is the answer.

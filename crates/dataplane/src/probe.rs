@@ -9,7 +9,7 @@ mod frame;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use abi::{Action, Address, DropReason, Observer, Sight, TunnelKey, decision, protocol, tcp};
+use abi::{Address, DropReason, Observer, Sight, TunnelKey, decision, protocol, tcp};
 
 use crate::handle::Dataplane;
 use crate::kernel::bpf::{TableError, clock_ns};
@@ -187,11 +187,6 @@ fn outcome(
     settings: &abi::Settings,
     frame: &Frame,
 ) -> (Outcome, Option<Packet>) {
-    const PASS: u32 = Action::Pass as u32;
-    const PEER: u32 = Action::Peer as u32;
-    const DEVICE: u32 = Action::Device as u32;
-    const NEIGHBOUR: u32 = Action::Neighbour as u32;
-    const ARRANGED: u32 = Action::Arranged as u32;
     let reason = || DropReason::from_u32(noted.reason).unwrap_or(DropReason::NotReady);
     let dropped = |told| Outcome::Dropped {
         reason: reason(),
@@ -201,10 +196,10 @@ fn outcome(
         decision::DROPPED => (dropped(noted.observer == Observer::Socket as u32), None),
         // What is left is the answer.
         decision::REFUSED => (dropped(true), None),
-        PASS => (Outcome::Stack, frame.packet()),
-        PEER => (Outcome::Task(noted.target), frame.packet()),
-        NEIGHBOUR => (Outcome::Uplink(noted.target), frame.packet()),
-        DEVICE if noted.target == settings.vxlan_ifindex => {
+        decision::PASS => (Outcome::Stack, frame.packet()),
+        decision::PEER => (Outcome::Task(noted.target), frame.packet()),
+        decision::NEIGHBOUR => (Outcome::Uplink(noted.target), frame.packet()),
+        decision::DEVICE if noted.target == settings.vxlan_ifindex => {
             let key = TunnelKey::read(&noted.key, noted.key_family);
             let tunnel = key.map(|key| Outcome::Node {
                 to: key.to.into(),
@@ -215,8 +210,8 @@ fn outcome(
             let lost = Outcome::Unknown("the tunnel's device, with no key");
             (tunnel.unwrap_or(lost), frame.packet())
         }
-        DEVICE => (Outcome::Own, frame.packet()),
-        ARRANGED => match frame.inside(settings) {
+        decision::DEVICE => (Outcome::Own, frame.packet()),
+        decision::ARRANGED => match frame.inside(settings) {
             Some((to, net, inner)) => {
                 let tunnel = Outcome::Node {
                     to,

@@ -1,9 +1,13 @@
 //! The demo's lab: a service with a task on every node but the last, a VIP, published ports.
 
-use anyhow::Result;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
 
 use super::topology::{Port, Service, Topology};
-use super::{Lab, Spec};
+use super::{Family, Lab, Spec};
+use crate::load::{self, Mode, Plan, Running};
+use crate::netns;
 
 /// The network of the demo.
 pub const NETWORK: &str = "app";
@@ -40,6 +44,37 @@ pub fn prepare(spec: Spec) -> Result<Lab> {
     let topology = topology(&lab);
     lab.write_topology(&topology)?;
     Ok(lab)
+}
+
+/// Starts load in a lab that works: from outside to the port that `node` publishes and from inside to the
+/// VIP, of both families, with a connection for each request and on kept ones. Each has succeeded some
+/// times already.
+///
+/// # Errors
+/// When one does not.
+pub fn requests(lab: &Lab, node: &str) -> Result<Vec<Running>> {
+    let topology = topology(lab);
+    let node = lab.document().node(node).context("a node")?;
+    let mut all = Vec::new();
+    for family in Family::BOTH {
+        let address = family.of(&node.addresses).context("an address")?;
+        let vip = topology.vip("web", family).context("a VIP")?;
+        for (member, target) in [
+            ("client", SocketAddr::new(address, HTTP_PORT)),
+            (PROBE, SocketAddr::new(vip, 80)),
+        ] {
+            for mode in [Mode::Crr, Mode::Rr] {
+                let plan = Plan {
+                    connections: 2,
+                    ..Plan::new(mode, target)
+                };
+                let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
+                running.more(20)?;
+                all.push(running);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The demo's topology for a lab that has the demo's tasks.

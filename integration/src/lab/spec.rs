@@ -114,6 +114,16 @@ impl Spec {
         self
     }
 
+    /// Has every node attach its programs by the classic tc.
+    #[must_use]
+    pub fn with_classic_tc(mut self) -> Self {
+        for node in self.node_names() {
+            let args = self.node_args.entry(node).or_default();
+            args.push("--attach=tc".to_owned());
+        }
+        self
+    }
+
     /// A name that no other process on this machine uses, for tests.
     #[must_use]
     pub fn unique_name(prefix: &str) -> String {

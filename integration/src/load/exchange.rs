@@ -1,6 +1,6 @@
 //! One worker: its socket, and one operation after the other on it.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) struct Done {
 pub(super) struct Worker<'a> {
     plan: &'a Plan,
     pattern: Pattern,
-    kept: Option<BufReader<TcpStream>>,
+    kept: Option<BufReader<Patient>>,
     datagrams: Option<UdpSocket>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Worker<'a> {
 
     fn on_kept(
         &mut self,
-        work: impl FnOnce(&mut BufReader<TcpStream>, &Plan, &Pattern) -> io::Result<Done>,
+        work: impl FnOnce(&mut BufReader<Patient>, &Plan, &Pattern) -> io::Result<Done>,
     ) -> io::Result<Done> {
         let mut stream = match self.kept.take() {
             Some(stream) => stream,
@@ -72,10 +72,33 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn connect_tcp(plan: &Plan) -> io::Result<TcpStream> {
+/// A connection that is read a second time before a read counts as late: when a machine that stood
+/// still goes on, time limits are over before what has arrived is handed out.
+struct Patient(TcpStream);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.read(buffer),
+            other => other,
+        }
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn connect_tcp(plan: &Plan) -> io::Result<Patient> {
     let stream: TcpStream = connect(plan, Type::STREAM, Protocol::TCP)?.into();
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok(Patient(stream))
 }
 
 fn connect_udp(plan: &Plan) -> io::Result<UdpSocket> {
@@ -102,7 +125,7 @@ fn connect(plan: &Plan, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     }
 }
 
-fn greet(stream: &mut BufReader<TcpStream>, more: &str) -> io::Result<Done> {
+fn greet(stream: &mut BufReader<Patient>, more: &str) -> io::Result<Done> {
     http::write_get(stream.get_mut(), "/", more)?;
     let response = http::read_response(stream)?;
     if response.status != 200 {
@@ -115,7 +138,7 @@ fn greet(stream: &mut BufReader<TcpStream>, more: &str) -> io::Result<Done> {
     })
 }
 
-fn download(stream: &mut BufReader<TcpStream>, plan: &Plan, pattern: &Pattern) -> io::Result<Done> {
+fn download(stream: &mut BufReader<Patient>, plan: &Plan, pattern: &Pattern) -> io::Result<Done> {
     http::write_get(stream.get_mut(), &format!("/bytes?n={}", plan.size), "")?;
     let head = Head::read(stream)?.ok_or_else(http::cut)?;
     let length = head.content_length()?;

@@ -5,16 +5,14 @@ mod other;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::links::{FdLink, PinnedLink};
-use integration::lab::demo::{self, HTTP_PORT, PROBE};
-use integration::lab::{Family, Lab, Spec};
-use integration::load::{self, Mode, Plan, Running};
-use integration::{can_make_labs, command, netns, wait};
+use integration::lab::demo;
+use integration::lab::{Lab, Spec};
+use integration::load::Running;
+use integration::{can_make_labs, command};
 
 use other::Other;
 
@@ -38,18 +36,13 @@ fn other_programs_take_the_places_of_those_that_run_by_the_classic_tc() -> Resul
     if !can_make_labs() {
         return Ok(());
     }
-    let mut spec = Spec::new(&Spec::unique_name("upgradetc"), 3);
-    for node in spec.node_names() {
-        let argument = "--attach=tc".to_owned();
-        spec.node_args.insert(node, vec![argument]);
-    }
-    upgrade(spec)
+    upgrade(Spec::new(&Spec::unique_name("upgradetc"), 3).with_classic_tc())
 }
 
 fn upgrade(spec: Spec) -> Result<()> {
     let other = Other::netd(&spec.name)?;
     let mut lab = demo::up(spec)?;
-    let all = requests(&lab)?;
+    let all = demo::requests(&lab, "n3")?;
     let first = attached(&lab)?;
     for program in ["from_task", "from_overlay", "from_uplink", "to_task"] {
         let is_there = first.keys().any(|(_, place)| place.contains(program));
@@ -71,15 +64,7 @@ fn upgrade(spec: Spec) -> Result<()> {
     roll(&mut lab, None, &all)?;
     let third = attached(&lab)?;
     ensure!(first == third, "{first:?} became {third:?}");
-    for running in all {
-        let report = running.stop()?;
-        ensure!(
-            report.errors == 0,
-            "{}: {:?}",
-            report.target,
-            report.error_kinds
-        );
-    }
+    all.into_iter().try_for_each(Running::stop_without_errors)?;
     lab.down()
 }
 
@@ -89,42 +74,9 @@ fn roll(lab: &mut Lab, netd: Option<PathBuf>, all: &[Running]) -> Result<()> {
     for node in lab.nodes() {
         lab.stop(&node)?;
         lab.start(&node)?;
-        all.iter().try_for_each(|running| more(running, 20))?;
+        all.iter().try_for_each(|running| running.more(20))?;
     }
     Ok(())
-}
-
-/// Requests by the published port of the node without tasks, and by the VIP, new connections and old.
-fn requests(lab: &Lab) -> Result<Vec<Running>> {
-    let topology = demo::topology(lab);
-    let node = lab.document().node("n3").context("a node")?;
-    let mut all = Vec::new();
-    for family in Family::BOTH {
-        let address = family.of(&node.addresses).context("an address")?;
-        let vip = topology.vip("web", family).context("a VIP")?;
-        for (member, target) in [
-            ("client", SocketAddr::new(address, HTTP_PORT)),
-            (PROBE, SocketAddr::new(vip, 80)),
-        ] {
-            for mode in [Mode::Crr, Mode::Rr] {
-                let plan = Plan {
-                    connections: 2,
-                    ..Plan::new(mode, target)
-                };
-                let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
-                more(&running, 20)?;
-                all.push(running);
-            }
-        }
-    }
-    Ok(all)
-}
-
-fn more(running: &Running, count: u64) -> Result<()> {
-    let before = running.operations();
-    wait::until(Duration::from_secs(20), "requests", || {
-        running.operations() >= before + count
-    })
 }
 
 /// Every program that is attached for a node of the lab.

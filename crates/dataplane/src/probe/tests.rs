@@ -56,7 +56,7 @@ fn seen(noted: &abi::Sighting) -> Sighting {
 
 #[test]
 fn what_was_translated_and_delivered_shows_both_ends() {
-    let seen = seen(&noted(Action::Peer as u32, 4, &syn([2; 12], 12)));
+    let seen = seen(&noted(decision::PEER, 4, &syn([2; 12], 12)));
     assert_eq!(seen.outcome, Outcome::Task(4));
     assert_eq!(seen.packet.destination, "10.0.1.2:80".parse().unwrap());
     assert_eq!(seen.left.destination, "10.0.1.12:80".parse().unwrap());
@@ -71,14 +71,14 @@ fn the_tunnel_is_read_from_what_was_written_by_either_carrier() {
         direction: MeshDirection::Forward,
     };
     let inner = syn(mesh.to_addresses(), 2);
-    let mut by_device = noted(Action::Device as u32, 9, &inner);
+    let mut by_device = noted(decision::DEVICE, 9, &inner);
     by_device.key_family = 4;
     by_device.key[0] = INGRESS;
     by_device.key[7] = 0xc000_0202;
     for native in [false, true] {
         let seen = if native {
             let frame = [vec![0; 14], outer(inner.len()), inner.clone()].concat();
-            seen(&noted(Action::Arranged as u32, 0, &frame))
+            seen(&noted(decision::ARRANGED, 0, &frame))
         } else {
             seen(&by_device)
         };
@@ -128,7 +128,7 @@ fn a_refusal_is_told_as_what_was_refused() {
 
 #[test]
 fn what_follows_a_probe_is_not_taken_for_it() {
-    let mut it = noted(Action::Peer as u32, 4, &[]);
+    let mut it = noted(decision::PEER, 4, &[]);
     for (sight, flags, expected) in [
         (Sight::Sent, tcp::SYN, Kind::Probe),
         (Sight::Sent, tcp::ACK, Kind::Later),
