@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 /// What goes into the object, besides the part of the root manifest that `crates/abi` inherits.
 const SOURCES: &[&str] = &["ebpf", "crates/abi"];
 
+/// Names another object than [`path`]: to what is compiled with one inside, and to tests that load one.
+pub(crate) const VARIABLE: &str = "NETD_EBPF_OBJECT";
+
 /// Builds the object if its sources or its toolchain have changed since.
 ///
 /// # Errors

@@ -1,11 +1,14 @@
 //! Seeded faults. Every patch in `integration/mutants/` breaks one thing and names the test that
 //! has to notice. Each is applied to a copy of the tree, never to the tree; a fault that no test
-//! notices is a hole in the tests.
+//! notices is a hole in the tests. Those that the same test has to notice come one after the other:
+//! little is built between them.
 
 mod patch;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -47,7 +50,8 @@ enum Fate {
 /// When a patch has no proper head, or the copy cannot be made. Survivors are no error but the
 /// exit code.
 pub(crate) fn execute(workspace: &Workspace, filter: Option<&str>) -> Result<ExitCode> {
-    let patches = patch::all(workspace, filter.unwrap_or_default())?;
+    let mut patches = patch::all(workspace, filter.unwrap_or_default())?;
+    patches.sort_by(|one, other| one.selection.cmp(&other.selection));
     if patches.is_empty() {
         say("no seeded fault matches");
         return Ok(finish(Tally::default()));
@@ -89,6 +93,12 @@ impl Bench<'_> {
     /// seem to notice everything or nothing.
     fn baseline(&self, patches: &[Patch]) -> Result<BTreeMap<Selection, Result<(), String>>> {
         self.tree.restore()?;
+        if patches.iter().any(|it| needs_object(&it.selection)) {
+            let tree = self.tree.workspace();
+            object::ensure(tree, self.toolchain)?;
+            let (from, to) = (object::path(tree), self.sound_object());
+            fs::copy(&from, &to).with_context(|| format!("copy to {}", to.display()))?;
+        }
         let mut sound = BTreeMap::new();
         for patch in patches {
             if sound.contains_key(&patch.selection) {
@@ -118,17 +128,23 @@ impl Bench<'_> {
     /// Builds what the tests need, as the tree is, and runs them.
     fn test(&self, selection: &Selection) -> Result<Outcome> {
         let tree = self.tree.workspace();
-        if !WITHOUT_OBJECT.contains(&selection.package.as_str()) {
+        if needs_object(selection) {
             object::ensure(tree, self.toolchain)?;
         }
+        let inside = match &selection.program {
+            Some(_) => self.sound_object(),
+            None => object::path(tree),
+        };
         let mut whole = Outcome::default();
-        for suite in suite::build(tree, &cargo_selection(selection))? {
+        let wanted = cargo_selection(tree, selection);
+        for suite in suite::build_with(tree, &wanted, &inside)? {
             if suite.package() != selection.package {
                 continue;
             }
             let mut program = suite.command(Some(&selection.filter));
             program.env(DIRECTORY_VARIABLE, Profile::Dev.directory(tree));
             program.env(PACKETS_VARIABLE, PACKETS);
+            program.env(object::VARIABLE, object::path(tree));
             let limits = Limits {
                 time: LIMIT,
                 output: Output::Silent,
@@ -139,6 +155,15 @@ impl Bench<'_> {
         }
         Ok(whole)
     }
+
+    /// A copy of the kernel programs without fault.
+    fn sound_object(&self) -> PathBuf {
+        object::path(self.tree.workspace()).with_extension("sound.o")
+    }
+}
+
+fn needs_object(selection: &Selection) -> bool {
+    !WITHOUT_OBJECT.contains(&selection.package.as_str())
 }
 
 fn soundness(outcome: &Outcome) -> Result<(), String> {
@@ -154,14 +179,24 @@ fn soundness(outcome: &Outcome) -> Result<(), String> {
     Ok(())
 }
 
-/// Multi-node tests start the daemon and look with the command line.
-fn cargo_selection(selection: &Selection) -> Vec<&str> {
+/// Multi-node tests start the daemon and look with the command line. Where the filter is the name of
+/// a test program, no other one is built.
+fn cargo_selection<'a>(tree: &Workspace, selection: &'a Selection) -> Vec<&'a str> {
     let package = selection.package.as_str();
+    let filter = selection.filter.as_str();
+    let tests = tree.root().join("integration/tests");
+    let is_program = || tests.join(format!("{filter}.rs")).exists() || tests.join(filter).is_dir();
     match &selection.program {
         Some(program) => vec!["-p", package, "--test", program],
-        None if package == INTEGRATION => vec![
-            "-p", "netd", "-p", "netctl", "-p", package, "--bins", "--tests",
-        ],
+        None if package == INTEGRATION => {
+            let mut wanted = vec!["-p", "netd", "-p", "netctl", "-p", package, "--bins"];
+            if is_program() {
+                wanted.extend(["--test", filter]);
+            } else {
+                wanted.push("--tests");
+            }
+            wanted
+        }
         None => vec!["-p", package, "--tests"],
     }
 }

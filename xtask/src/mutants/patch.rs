@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `Test` names a package and, as for `cargo xtask test`, a test program or a part of tests' names.
-//! `PACKAGE/PROGRAM` builds that one test program and nothing beside it: enough for tests that start
-//! no daemon.
+//! `PACKAGE/PROGRAM` builds that one test program and nothing beside it, with sound kernel programs
+//! inside: enough for tests that start no daemon, and load the kernel programs from a file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

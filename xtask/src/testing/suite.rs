@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::object;
 use crate::process::{cargo, command, run_cargo};
 use crate::workspace::Workspace;
 
@@ -108,11 +109,28 @@ pub(crate) fn documentation(workspace: &Workspace) -> Suite {
 /// # Errors
 /// When something does not compile.
 pub(crate) fn build(workspace: &Workspace, selection: &[&str]) -> Result<Vec<Suite>> {
+    build_by(cargo(workspace.root()), selection)
+}
+
+/// As [`build`], with this object of the kernel programs inside whatever loads them.
+///
+/// # Errors
+/// When something does not compile.
+pub(crate) fn build_with(
+    workspace: &Workspace,
+    selection: &[&str],
+    object: &Path,
+) -> Result<Vec<Suite>> {
     let mut build = cargo(workspace.root());
-    build
+    build.env(object::VARIABLE, object);
+    build_by(build, selection)
+}
+
+fn build_by(mut cargo: Command, selection: &[&str]) -> Result<Vec<Suite>> {
+    cargo
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(selection);
-    let messages = run_cargo(&mut build)?;
+    let messages = run_cargo(&mut cargo)?;
     let mut suites = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("read cargo's messages")?;
