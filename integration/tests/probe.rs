@@ -200,6 +200,23 @@ fn what_becomes_of_a_probe_in_vain_is_told_with_the_reason() -> Result<()> {
 }
 
 #[test]
+fn a_probe_that_never_leaves_its_sender_is_told_as_that() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = up("stays", (Family::V4, "auto", true))?;
+    for target in ["web:80", "web-1:8080"] {
+        let own = send(&lab, &["n1", "n2"], &["web-1", target])?;
+        let probe = &own["Probe"];
+        ensure!(probe["Sent"]["Answer"] == "accepted", "{own:#}");
+        ensure!(probe["Sightings"] == serde_json::json!([]), "{own:#}");
+        let told = probe["Differences"][0].as_str().context("a sentence")?;
+        ensure!(told.contains("not left its sender's namespace"), "{own:#}");
+    }
+    lab.down()
+}
+
+#[test]
 fn a_node_probes_published_ports() -> Result<()> {
     if !can_make_labs() {
         return Ok(());

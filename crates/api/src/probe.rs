@@ -26,6 +26,8 @@ pub struct ProbeSent {
     pub node: String,
     /// Protocol and ends as they were dialled: `tcp 10.0.1.3:40000 -> 10.0.1.2:80`.
     pub packet: String,
+    /// What was dialled: `10.0.1.2:80`.
+    pub destination: String,
     /// When, microseconds since 1970 by that node's clock.
     #[serde(rename = "TimeUS")]
     pub time_us: u64,
@@ -88,6 +90,8 @@ pub struct Sighting {
     pub kind: SightingKind,
     /// The packet as it came in.
     pub packet: String,
+    /// Where it was going as it came in: `10.0.1.2:80`.
+    pub destination: String,
     /// What became of it.
     pub verdict: TraceVerdict,
     /// The drop reason, as `netctl drop ls` has it; empty when it was not dropped.

@@ -33,6 +33,8 @@ pub struct Hop {
     pub program: String,
     /// The packet as it comes in.
     pub packet: String,
+    /// Where it is going as it goes on: `10.0.1.12:8080`.
+    pub destination: String,
     /// Its lookups, in order.
     pub steps: Vec<Step>,
     /// What becomes of the packet.

@@ -66,6 +66,7 @@ impl Shown for Trace {
                 verified: true,
                 program: "from_task".to_owned(),
                 packet: packet.to_owned(),
+                destination: "10.0.1.2:80".to_owned(),
                 steps: vec![Step {
                     table: "endpoints".to_owned(),
                     key: "10.0.1.2 in 4097".to_owned(),
@@ -211,6 +212,7 @@ mod tests {
             interface: "nd0123456789abc".to_owned(),
             kind: SightingKind::Probe,
             packet: "tcp 10.0.1.3:40000 -> 10.0.1.2:81".to_owned(),
+            destination: "10.0.1.2:81".to_owned(),
             verdict: TraceVerdict::Refuse,
             reason: "no-port".to_owned(),
             to: String::new(),
@@ -220,6 +222,7 @@ mod tests {
             sent: ProbeSent {
                 node: "n1".to_owned(),
                 packet: sighting.packet.clone(),
+                destination: sighting.destination.clone(),
                 time_us: 1_000,
                 after_us: 31,
                 answer: ProbeAnswer::Refused,

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use api::{
-    Client, ClientError, Hop, Probe, ProbeSent, Sighting, SightingKind, Trace, TraceQuestion,
+    Client, ClientError, Hop, Probe, ProbeAnswer, ProbeSent, Sighting, SightingKind, Trace,
+    TraceQuestion,
 };
 
 use super::follow;
@@ -16,6 +17,9 @@ const PORTS: std::ops::Range<u16> = 33_000..60_000;
 const ATTEMPTS: usize = 3;
 /// How long packets that are still on their way are given.
 const REST: Duration = Duration::from_millis(50);
+
+/// What is said of a packet that was answered, and that no program has seen.
+const STAYED: &str = "it has not left its sender's namespace: it was led to the sender itself";
 
 /// A netd whose programs take notes.
 struct Watcher {
@@ -162,8 +166,7 @@ async fn compare(
         Explained::Refused => unexplained(&question, &seen.sent),
     };
     if !led.is_empty() && !trace.hops.is_empty() {
-        let end = format!("-> {led}");
-        if !trace.hops.iter().any(|hop| hop.message.ends_with(&end)) {
+        if !trace.hops.iter().any(|hop| hop.destination == led) {
             differences.push(format!("its socket was led to {led}, another backend"));
         }
         // What was sent is another packet than the one that was explained.
@@ -175,6 +178,11 @@ async fn compare(
             trace.hops = explained.hops;
             trace.next = explained.next;
         }
+    }
+    if has_stayed(&seen) {
+        trace.hops.clear();
+        trace.next = None;
+        differences.push(STAYED.to_owned());
     }
     differences.extend(differing(&trace.hops, &seen));
     trace.probe = Some(Probe {
@@ -198,10 +206,6 @@ fn unexplained(question: &TraceQuestion, sent: &ProbeSent) -> Trace {
     }
 }
 
-fn destination(packet: &str) -> &str {
-    packet.rsplit_once("-> ").map_or("", |(_, it)| it)
-}
-
 /// Where the sender's socket was led: its first packet goes elsewhere than it has dialled.
 fn led(seen: &Seen) -> String {
     let probes = || {
@@ -209,13 +213,16 @@ fn led(seen: &Seen) -> String {
         all.filter(|it| it.kind == SightingKind::Probe && it.program != "socket")
     };
     let near = probes().find(|it| it.node == seen.sent.node);
-    let packet = near
-        .or_else(|| probes().next())
-        .map(|it| it.packet.as_str());
-    match packet.map(destination) {
-        Some(end) if end != destination(&seen.sent.packet) => end.to_owned(),
+    match near.or_else(|| probes().next()) {
+        Some(it) if it.destination != seen.sent.destination => it.destination.clone(),
         _ => String::new(),
     }
+}
+
+/// Whether it was answered where it was sent: whose socket is led to its own task meets no program.
+fn has_stayed(seen: &Seen) -> bool {
+    let is_answered = !matches!(seen.sent.answer, ProbeAnswer::Silence | ProbeAnswer::Failed);
+    is_answered && seen.sightings.is_empty() && seen.nodes.contains(&seen.sent.node)
 }
 
 fn unwatched(seen: &Seen) -> Vec<String> {
@@ -272,7 +279,7 @@ fn difference(hop: &Hop, seen: &Sighting) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{ProbeAnswer, TraceVerdict};
+    use api::TraceVerdict;
 
     fn hop(message: &str) -> Hop {
         Hop {
@@ -280,6 +287,7 @@ mod tests {
             verified: true,
             program: "from_task".to_owned(),
             packet: String::new(),
+            destination: String::new(),
             steps: Vec::new(),
             verdict: TraceVerdict::Tunnel,
             reason: String::new(),
@@ -296,6 +304,7 @@ mod tests {
             interface: "nd".to_owned(),
             kind: SightingKind::Probe,
             packet: "tcp 10.0.1.3:40000 -> 10.0.1.12:8080".to_owned(),
+            destination: "10.0.1.12:8080".to_owned(),
             verdict: TraceVerdict::Tunnel,
             reason: String::new(),
             to: "n2".to_owned(),
@@ -305,6 +314,7 @@ mod tests {
             sent: ProbeSent {
                 node: "n1".to_owned(),
                 packet: "tcp 10.0.1.3:40000 -> 10.0.1.2:80".to_owned(),
+                destination: "10.0.1.2:80".to_owned(),
                 time_us: 1,
                 after_us: 9,
                 answer: ProbeAnswer::Silence,
@@ -337,6 +347,18 @@ mod tests {
     fn a_socket_that_was_led_and_a_node_that_was_not_asked_are_named() {
         assert_eq!(led(&seen("")), "10.0.1.12:8080");
         assert_eq!(unwatched(&seen("")), ["n2"]);
+    }
+
+    #[test]
+    fn what_is_answered_and_seen_by_no_program_has_stayed_where_it_was() {
+        let mut seen = seen("");
+        assert!(!has_stayed(&seen));
+        seen.sightings.clear();
+        assert!(!has_stayed(&seen), "silence");
+        seen.sent.answer = ProbeAnswer::Accepted;
+        assert!(has_stayed(&seen));
+        seen.nodes.clear();
+        assert!(!has_stayed(&seen), "nobody has looked");
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn told(ends: &Ends, sent: &Sent) -> ProbeSent {
     };
     ProbeSent {
         packet: format!("{name} {own} -> {}", ends.target),
+        destination: ends.target.to_string(),
         node,
         time_us: microseconds(sent.time),
         after_us: u64::try_from(sent.after.as_micros()).unwrap_or(u64::MAX),
@@ -148,6 +149,7 @@ fn tell(telling: &Telling<'_>, node: String, seen: &dataplane::probe::Sighting) 
             Kind::Later => SightingKind::Later,
         },
         packet: packet(seen),
+        destination: seen.packet.destination.to_string(),
         verdict,
         reason,
         to,
