@@ -88,20 +88,35 @@ mod tests {
         all.map(|service| service.backends.clone()).collect()
     }
 
-    /// As long as they are only on n1.
-    fn smaller() -> Desired {
+    /// With those backends only whose tasks are elsewhere, or those whose are not.
+    fn backends(are_elsewhere: bool) -> Desired {
         let mut desired = part();
         let elsewhere = |it: &dataplane::Endpoint| matches!(it.location, Location::Node(_));
         let endpoints = desired.endpoints.clone();
         desired
             .backends
-            .retain(|_, it| !elsewhere(&endpoints[&(it.net, it.address)]));
+            .retain(|_, it| elsewhere(&endpoints[&(it.net, it.address)]) == are_elsewhere);
         let backends = desired.backends.clone();
         let services = desired.services.values_mut();
         for service in services.chain(desired.published.values_mut()) {
             service.backends.retain(|id| backends.contains_key(id));
         }
         desired
+    }
+
+    /// As long as they are only on n1.
+    fn smaller() -> Desired {
+        backends(false)
+    }
+
+    #[test]
+    fn newcomers_do_not_wait_where_there_are_no_others() {
+        let (now, mut newcomers) = (Instant::now(), Newcomers::default());
+        newcomers.hold_back(&mut smaller(), now);
+        let mut desired = backends(true);
+        assert!(picked(&desired).iter().any(|picked| !picked.is_empty()));
+        assert_eq!(newcomers.hold_back(&mut desired, now), Some(now + GRACE));
+        assert_eq!(desired, backends(true));
     }
 
     #[test]
