@@ -1,7 +1,8 @@
 //! The kernel programs: one file for each hook, and one for each thing that hooks do to a packet.
 //!
-//! A hook decides by `Result<Verdict, DropReason>`; [`action`] alone turns that into what the kernel
-//! understands, counts and samples what was dropped. Nothing here allocates, logs or loops without a
+//! A hook on an interface decides by `Result<Verdict, DropReason>`; [`action`] alone turns that into what
+//! the kernel understands. What was dropped is counted and sampled, there and where packets are answered
+//! and sockets refused. Nothing here allocates, logs or loops without a
 //! bound.
 #![no_std]
 #![no_main]

@@ -69,9 +69,9 @@ pub enum Measurement {
 /// How much work is put into a figure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// How often each way is used, at least 1.
+    /// How many rounds there are, at least 1.
     pub rounds: usize,
-    /// For how long each time.
+    /// How long each way is used in a round.
     pub window: Duration,
 }
 

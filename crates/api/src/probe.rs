@@ -10,6 +10,9 @@ pub struct Probe {
     pub sent: ProbeSent,
     /// Where its socket was led before anything was sent: `10.0.1.12:8080`; empty when it was not.
     pub led: String,
+    /// Whether it was answered without leaving its sender's namespace, where no program sees it: the
+    /// sender has dialled itself, or its socket was led to it.
+    pub stayed: bool,
     /// What the programs have noted, in order of time.
     pub sightings: Vec<Sighting>,
     /// Where that differs from the explanation, a sentence each.
@@ -24,7 +27,8 @@ pub struct Probe {
 pub struct ProbeSent {
     /// The node that has sent it.
     pub node: String,
-    /// Protocol and ends as they were dialled: `tcp 10.0.1.3:40000 -> 10.0.1.2:80`.
+    /// Protocol and ends as they were dialled: `tcp 10.0.1.3:40000 -> 10.0.1.2:80`. A node stands there by
+    /// its name: its routes choose the address.
     pub packet: String,
     /// What was dialled: `10.0.1.2:80`.
     pub destination: String,

@@ -109,7 +109,7 @@ pub struct Next {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TraceQuestion {
-    /// An endpoint's name, an address in a network, an address outside; of a packet that arrives
+    /// An endpoint's name, a node's, an address in a network, an address outside; of a packet that arrives
     /// from another node, its source with its port.
     pub source: String,
     /// A name or an address, and a port: `web:80`, `10.0.1.2:80`, `[fd00:1::2]:80`.

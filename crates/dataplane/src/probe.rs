@@ -21,6 +21,9 @@ use self::frame::Frame;
 
 pub use crate::kernel::dial::{Answer, Dial, DialError, Sent, send};
 
+/// How often a probe that somebody else has ended is begun again.
+const ATTEMPTS: usize = 8;
+
 /// Whose packets are noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -96,14 +99,14 @@ impl Dataplane {
             protocol: client.protocol,
             reserved: [0; 3],
         };
-        // A program that ends what was forgotten may end this with it, once.
-        for _ in 0..2 {
+        // A program that ends what was forgotten may end this with it, one on each CPU.
+        for _ in 0..ATTEMPTS {
             table.put(&0, &wanted).map_err(failure)?;
             if table.get(&0).map_err(failure)? == Some(wanted) {
-                break;
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// What the programs have noted since [`Self::watch`], in order; they note nothing more.
@@ -187,10 +190,9 @@ fn outcome(
     settings: &abi::Settings,
     frame: &Frame,
 ) -> (Outcome, Option<Packet>) {
-    let reason = || DropReason::from_u32(noted.reason).unwrap_or(DropReason::NotReady);
-    let dropped = |told| Outcome::Dropped {
-        reason: reason(),
-        told,
+    let dropped = |told| match DropReason::from_u32(noted.reason) {
+        Some(reason) => Outcome::Dropped { reason, told },
+        None => Outcome::Unknown("dropped, for a reason that this netd does not know"),
     };
     match noted.decision {
         decision::DROPPED => (dropped(noted.observer == Observer::Socket as u32), None),

@@ -1,4 +1,4 @@
-//! Rounds: every path once, in turn, until there are enough of them that nothing disturbed.
+//! Rounds: all paths in short turns, until there are enough rounds that nothing disturbed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -107,7 +107,10 @@ fn quiet_rounds(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> R
 
 fn round(contest: Contest<'_>, own: &BTreeSet<i32>, effort: &Effort) -> Result<Round> {
     let mut samples = vec![Sample::default(); contest.paths.len()];
-    let turns = effort.window.as_millis().div_ceil(TURN.as_millis()).max(1);
+    // There and back.
+    let turns = (effort.window.as_millis() / TURN.as_millis())
+        .next_multiple_of(2)
+        .max(2);
     let length = effort.window.div_f64(turns as f64);
     for turn in 0..turns {
         let mut paths: Vec<_> = contest.paths.iter().zip(&mut samples).collect();

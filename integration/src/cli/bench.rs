@@ -15,10 +15,10 @@ pub(crate) struct Bench {
     /// One JSON object a line instead of a table.
     #[arg(long)]
     json: bool,
-    /// How often each way is used in turn, 1 to 1,000.
+    /// How many rounds, 1 to 1,000: a figure is their median.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
-    /// For how long each time, in seconds, 0.1 to 600.
+    /// How long each way is used in a round, in short turns, in seconds, 0.1 to 600.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }

@@ -72,6 +72,9 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// How long a read that is late is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+
 /// A connection that is read a second time before a read counts as late: when a machine that stood
 /// still goes on, time limits are over before what has arrived is handed out.
 struct Patient(TcpStream);
@@ -79,7 +82,13 @@ struct Patient(TcpStream);
 impl Read for Patient {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.0.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.0.read(buffer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let limit = self.0.read_timeout()?;
+                self.0.set_read_timeout(Some(AGAIN))?;
+                let again = self.0.read(buffer);
+                self.0.set_read_timeout(limit)?;
+                again
+            }
             other => other,
         }
     }

@@ -7,7 +7,7 @@ use crate::output::{Shown, align};
 /// What is traced.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Ends {
-    /// Who sends: an endpoint's name, an address in a network, or a client's address outside
+    /// Who sends: an endpoint's name, a node's, an address in a network, or a client's address outside
     #[arg(value_name = "SRC")]
     source: String,
     /// Where to: a service, an endpoint, a node or an address, and a port, as in web:80
@@ -109,7 +109,11 @@ fn describe_probe(probe: &Probe, is_explained: bool) -> Vec<String> {
     let rows: Vec<_> = shown(&probe.sightings)
         .map(|it| describe_sighting(it, sent.time_us))
         .collect();
-    if rows.is_empty() {
+    if probe.stayed {
+        lines.push(
+            "  it has not left its sender's namespace: the sender has answered itself".to_owned(),
+        );
+    } else if rows.is_empty() {
         lines.push("  none of the programs that were asked has seen it".to_owned());
     }
     lines.extend(align(&rows));
@@ -120,6 +124,7 @@ fn describe_probe(probe: &Probe, is_explained: bool) -> Vec<String> {
     }
     lines.push(format!("  => {} after {} us", sent.message, sent.after_us));
     match (&probe.differences[..], is_explained) {
+        ([], _) if probe.stayed => {}
         ([], true) => lines.push("  as explained".to_owned()),
         ([], false) => lines.push("  the tables alone do not explain it".to_owned()),
         (differences, _) => {
@@ -229,6 +234,7 @@ mod tests {
                 message: "refused".to_owned(),
             },
             led: String::new(),
+            stayed: false,
             sightings: vec![
                 Sighting {
                     time_us: 990,

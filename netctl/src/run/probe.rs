@@ -18,9 +18,6 @@ const ATTEMPTS: usize = 3;
 /// How long packets that are still on their way are given.
 const REST: Duration = Duration::from_millis(50);
 
-/// What is said of a packet that was answered, and that no program has seen.
-const STAYED: &str = "it has not left its sender's namespace: it was led to the sender itself";
-
 /// A netd whose programs take notes.
 struct Watcher {
     client: Client,
@@ -179,15 +176,14 @@ async fn compare(
             trace.next = explained.next;
         }
     }
-    if has_stayed(&seen) {
-        trace.hops.clear();
-        trace.next = None;
-        differences.push(STAYED.to_owned());
+    let stayed = has_stayed(&seen);
+    if !stayed {
+        differences.extend(differing(&trace.hops, &seen));
     }
-    differences.extend(differing(&trace.hops, &seen));
     trace.probe = Some(Probe {
         sent: seen.sent,
         led,
+        stayed,
         sightings: seen.sightings,
         differences,
         unwatched,

@@ -1,5 +1,6 @@
 //! A probe: a real packet, sent from where a task or a node is, and what the programs make of it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::{ProbeAnswer, ProbeSent, ProbeWait, Sighting, SightingKind, TraceQuestion, Watched};
@@ -106,12 +107,10 @@ fn told(ends: &Ends, sent: &Sent) -> ProbeSent {
         Answer::Failed(why) => (ProbeAnswer::Failed, format!("the sender was told: {why}")),
         Answer::Silence => (ProbeAnswer::Silence, "no answer".to_owned()),
     };
-    let own = ends.own.map(|[own, _]| own.to_string());
     let name = super::names::protocol(ends.protocol);
     let (node, port) = (ends.node.to_string(), ends.port);
-    let own = match own {
-        Some(own) if own.contains(':') => format!("[{own}]:{port}"),
-        Some(own) => format!("{own}:{port}"),
+    let own = match ends.own {
+        Some([own, _]) => SocketAddr::new(own, port).to_string(),
         None => format!("{node}:{port}"),
     };
     ProbeSent {

@@ -114,9 +114,7 @@ fn own(dial: &Dial) -> SocketAddr {
 }
 
 fn unbound(dial: &Dial, source: io::Error) -> DialError {
-    // A published port is refused by a hook in its own words.
-    let taken = [io::ErrorKind::AddrInUse, io::ErrorKind::PermissionDenied];
-    if taken.contains(&source.kind()) {
+    if source.kind() == io::ErrorKind::AddrInUse {
         DialError::PortTaken(dial.port)
     } else {
         failed("bind")(source)
