@@ -176,7 +176,8 @@ async fn compare(
             trace.next = explained.next;
         }
     }
-    let stayed = has_stayed(&seen);
+    // Where a node was not asked, its programs may have seen it.
+    let stayed = unwatched.is_empty() && has_stayed(&seen);
     if !stayed {
         differences.extend(differing(&trace.hops, &seen));
     }
