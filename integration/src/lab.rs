@@ -35,7 +35,7 @@ use self::topology::Topology;
 use crate::wait;
 
 /// How long netd may take to start, or to apply an edit.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How many topologies a netd has applied, and what it has against the file as it stands.
 type TopologyState = (u64, Vec<String>);

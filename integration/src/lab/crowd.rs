@@ -12,7 +12,7 @@ use crate::load::{self, Mode, Plan, Report, Running};
 use crate::{netns, wait};
 
 /// How long some more operations may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Load under way, each with its name.
 #[derive(Debug, Default)]
@@ -48,10 +48,7 @@ impl Crowd {
             .into_iter()
             .flat_map(|f| modes.iter().map(move |m| (f, *m)))
         {
-            let plan = Plan {
-                connections: 2,
-                ..Plan::new(mode, target(lab, topology, member, (family, mode))?)
-            };
+            let plan = Plan::beside(mode, target(lab, topology, member, (family, mode))?);
             let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
             let name = format!("{member} {mode:?} {}", plan.target);
             self.0.push((name, running));

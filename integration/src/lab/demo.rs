@@ -64,10 +64,7 @@ pub fn requests(lab: &Lab, node: &str) -> Result<Vec<Running>> {
             (PROBE, SocketAddr::new(vip, 80)),
         ] {
             for mode in [Mode::Crr, Mode::Rr] {
-                let plan = Plan {
-                    connections: 2,
-                    ..Plan::new(mode, target)
-                };
+                let plan = Plan::beside(mode, target);
                 let running = netns::inside(&lab.namespace(member), || load::start(&plan))?;
                 running.more(20)?;
                 all.push(running);
