@@ -1,8 +1,8 @@
 //! Why a request has no answer. The words are Docker's where Docker has any.
 
-use api::ErrorBody;
+use api::{ErrorBody, path};
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use crate::agent::Unanswered;
@@ -47,8 +47,8 @@ pub(super) enum Refusal {
     #[error("page not found")]
     NoPage,
     /// The path is asked by another method.
-    #[error("method not allowed")]
-    NoMethod,
+    #[error("method not allowed: only {0} is")]
+    NoMethod(&'static str),
 }
 
 impl Refusal {
@@ -59,7 +59,7 @@ impl Refusal {
             Self::NoTopology(_) | Self::Unanswered(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy(_) => StatusCode::CONFLICT,
             Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 }
@@ -75,6 +75,8 @@ pub(super) async fn no_page() -> Refusal {
     Refusal::NoPage
 }
 
-pub(super) async fn no_method() -> Refusal {
-    Refusal::NoMethod
+pub(super) async fn no_method(uri: Uri) -> Refusal {
+    let posted = [path::PROBE_WATCH, path::PROBE_SEND, path::PROBE_COLLECT];
+    let is_posted = posted.contains(&uri.path());
+    Refusal::NoMethod(if is_posted { "POST" } else { "GET" })
 }

@@ -314,12 +314,17 @@ async fn what_the_api_does_not_have_is_refused_as_json() {
     let page = node.raw("GET /netd/v2/status HTTP/1.1").await;
     assert!(page.starts_with("HTTP/1.1 404"), "{page}");
     assert!(page.ends_with(r#"{"message":"page not found"}"#), "{page}");
-    let method = node.raw("DELETE /netd/v1/networks HTTP/1.1").await;
-    assert!(method.starts_with("HTTP/1.1 405"), "{method}");
-    assert!(
-        method.ends_with(r#"{"message":"method not allowed"}"#),
-        "{method}"
-    );
+    for (request, allowed) in [
+        ("DELETE /netd/v1/networks HTTP/1.1", "GET"),
+        ("POST /netd/v1/networks/app HTTP/1.1", "GET"),
+        ("GET /netd/v1/probe/watch HTTP/1.1", "POST"),
+        ("GET /netd/v1/probe/collect?now HTTP/1.1", "POST"),
+    ] {
+        let method = node.raw(request).await;
+        assert!(method.starts_with("HTTP/1.1 405"), "{method}");
+        let told = format!(r#"{{"message":"method not allowed: only {allowed} is"}}"#);
+        assert!(method.ends_with(&told), "{method}");
+    }
 }
 
 #[tokio::test]
