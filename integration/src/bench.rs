@@ -1,4 +1,4 @@
-//! Measurements of the goals (design.md §9): each against its peers, in the same run.
+//! Measurements of the goals in docs/benchmarks.md: each against its peers, in the same run.
 //!
 //! A figure is a cost: CPU time of everything that an operation makes the machine do, client and
 //! server included. Ways that are compared are used in turn, round after round, so that whatever

@@ -137,17 +137,17 @@ pub struct Sighting {
     pub length: u32,
     /// Bytes of it in `frame`.
     pub captured: u32,
-    /// As it came: TCP flags, ICMP type.
+    /// TCP flags or ICMP type; this and the next five are of the packet as it came.
     pub flags: u32,
-    /// As it came: IP protocol.
+    /// IP protocol.
     pub protocol: u32,
-    /// As it came.
+    /// In the byte order of the host, as the next one.
     pub source_port: u16,
-    /// As it came.
+    /// The port that it is sent to.
     pub destination_port: u16,
-    /// As it came.
+    /// Who has sent it.
     pub source: Address,
-    /// As it came.
+    /// Where it is going.
     pub destination: Address,
     /// The family of the tunnel key's addresses, 4 or 6; 0 when the packet carries none.
     pub key_family: u32,

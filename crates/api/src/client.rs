@@ -1,3 +1,9 @@
+//! The client of one netd: a method for each question, over HTTP/1 on its unix socket.
+//!
+//! A request opens a connection, has a limit of time and is not repeated; what can go wrong is one
+//! enum, so that `netctl` can tell an operator what to do. What an answer means is not looked at
+//! here.
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,3 +1,8 @@
+//! What `netctl doctor` says: findings about the node's host, one for each thing looked at.
+//!
+//! netd judges and words them; whoever reads decides by the verdict alone. Nothing is changed by
+//! asking, and a finding is not kept: each request looks again.
+
 use serde::{Deserialize, Serialize};
 
 /// What one check of `doctor` found about one thing.

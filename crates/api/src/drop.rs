@@ -1,3 +1,8 @@
+//! Dropped and refused packets, counted by their reason, with one of the last packets of each.
+//!
+//! The counts are the kernel programs' own, of all CPUs, since they were loaded. Reasons are known
+//! by their names; numbers are of one version.
+
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;

@@ -1,3 +1,8 @@
+//! Endpoints: where tasks are on networks, in the whole cluster.
+//!
+//! They come from the topology. What only an endpoint's own node can know (Ethernet address, the
+//! interface's other end) is empty where another node answers.
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

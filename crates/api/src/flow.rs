@@ -1,3 +1,8 @@
+//! Flows: connections that this node translates or carries, as its kernel table has them.
+//!
+//! Each is told once, though a flow has two entries. Counts and ages are of the moment; another
+//! node that carries the same connection tells its own half of it, under another id.
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};

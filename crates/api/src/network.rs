@@ -1,3 +1,7 @@
+//! Networks, as a list has them and, with their endpoints and services, one by one.
+//!
+//! They come from the topology; only the MTU is found on the node, from what its underlay leaves.
+
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;

@@ -1,3 +1,8 @@
+//! Published ports: what nodes answer on their own addresses, and in which way.
+//!
+//! They come from the topology, of the whole cluster; how many flows a port has is what the node
+//! that answers knows.
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,10 @@
+//! A probe: one real packet that is sent on request, and what the kernel programs make of it.
+//!
+//! Every node that may see it is asked to watch, the sender's to send, then each to hand over what
+//! its programs have noted; putting that together and comparing it with a [`Trace`](crate::Trace)
+//! is the client's. These are the only requests that do anything. A node watches one probe at a
+//! time, and stops by itself.
+
 use serde::{Deserialize, Serialize};
 
 use crate::TraceVerdict;
@@ -44,7 +51,7 @@ pub struct ProbeSent {
     pub message: String,
 }
 
-/// How long a probe's answer is waited for.
+/// How long a probe's answer is waited for: beside a question's fields in the query of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeWait {
     /// Milliseconds, 1 to 30,000.

@@ -1,3 +1,7 @@
+//! The transport protocols of frontends.
+//!
+//! Flows and traced packets may be of others; there the protocol is a string.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,7 @@
+//! The node as a whole: what it runs by, whether that is in place, what is missing.
+//!
+//! State and problem codes are to decide by; messages are for people.
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,8 @@
+//! Moments, as RFC 3339 in UTC with milliseconds.
+//!
+//! They are by the clock of the node that answers. Where order matters more than the hour, as among
+//! what programs have noted, microseconds are given instead.
+
 use std::fmt;
 use std::time::SystemTime;
 

@@ -1,3 +1,9 @@
+//! What would become of a packet: one hop for each program that it meets, with its lookups.
+//!
+//! A node tells what its own tables say, and who knows what comes next ([`Next`]); the client asks
+//! on from node to node. Nothing is sent. Where a real packet was sent as well, what became of it
+//! is a [`Probe`].
+
 use serde::{Deserialize, Serialize};
 
 use crate::Probe;

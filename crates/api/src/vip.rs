@@ -1,3 +1,8 @@
+//! VIPs: a service's virtual addresses, its ports, its backends with their shares and connections.
+//!
+//! Addresses, weights and states come from the topology and are the same on every node. Connections
+//! are those that the node that answers carries.
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-/// One figure. What design.md §10 fixes is what JSON shows.
+/// One figure. What JSON shows of it, `--json` promises to scripts: names stay.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The measurement.

@@ -1,4 +1,4 @@
-//! What a lab consists of, for people and scripts (design.md §10).
+//! What a lab consists of, for people and scripts: the document that `lab up` prints. Names stay.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

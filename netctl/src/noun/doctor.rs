@@ -1,3 +1,6 @@
+//! Findings about the host: their table, in the order of the checks, and a filter for what is not
+//! well. The exit status is decided elsewhere, by the verdicts.
+
 use api::{Finding, Verdict};
 
 use crate::cell;

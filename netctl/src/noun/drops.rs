@@ -1,3 +1,6 @@
+//! Drop reasons: their table, of those that have occurred unless all are asked for, and a filter by
+//! name. What a reason means is netd's to say.
+
 use std::time::SystemTime;
 
 use api::{DropCount, DropSample, Timestamp};

@@ -1,3 +1,5 @@
+//! Endpoints: their table and long form, and filters by network, node and service.
+
 use std::net::Ipv4Addr;
 
 use api::Endpoint;

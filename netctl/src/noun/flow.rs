@@ -1,3 +1,6 @@
+//! Flows: their table, and filters by what stands in it. Filters are applied here: netd tells all
+//! flows that it has.
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Networks: their table, and the long form with endpoints and services.
+
 use std::net::Ipv4Addr;
 
 use api::{Network, NetworkDetail};

@@ -1,3 +1,5 @@
+//! Published ports: their table, and filters by service and protocol.
+
 use api::{Port, PortMode, Protocol};
 
 use crate::cell;

@@ -1,3 +1,5 @@
+//! The node as a whole: one page for people, problems and what is missing with them.
+
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 

@@ -1,3 +1,9 @@
+//! A traced packet: the arguments of `netctl trace`, and the text that tells its way.
+//!
+//! What the tables say is told hop by hop with each lookup. What became of a real packet follows,
+//! each program once, timed from its sending, and last whether both agree. Nothing is asked or
+//! compared here: that is `run`'s.
+
 use std::time::Duration;
 
 use api::{Hop, Next, Probe, Sighting, SightingKind, Step, Trace, TraceQuestion, TraceVerdict};

@@ -1,3 +1,5 @@
+//! VIPs: their table, the long form with ports and backends, and filters by network and service.
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
