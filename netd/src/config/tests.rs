@@ -103,3 +103,21 @@ fn a_check_needs_no_node() {
     assert_eq!((check.topology, check.node), ("t.toml".into(), None));
     assert!(typed("check").check().is_err());
 }
+
+#[test]
+fn the_settings_in_the_documentation_are_right() {
+    let page = include_str!("../../../docs/operations.md");
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let config = typed("").over(written(example)).config().unwrap();
+    assert_eq!(config.flow_capacity, Some(262_144));
+    for variable in Args::command()
+        .get_arguments()
+        .filter_map(clap::Arg::get_env)
+    {
+        let key = variable.to_str().unwrap().strip_prefix("NETD_").unwrap();
+        let key = key.to_lowercase();
+        let is_told = key == "config" || page.contains(&format!("\n| `{key}` | "));
+        assert!(is_told, "{key}");
+    }
+}
