@@ -10,7 +10,7 @@ pub(crate) mod probe;
 use abi::{Address, DropReason, NetId, Settings, TunnelKey, Verdict, Vtep, vtep};
 
 use crate::{
-    maps::{VTEP_IDS, VTEPS},
+    maps::{SENDERS, VTEP_IDS, VTEPS},
     skb::Skb,
 };
 
@@ -71,6 +71,28 @@ pub(crate) fn raw_key(skb: Skb, key: &mut [u32; TunnelKey::WORDS]) -> u32 {
 #[inline(always)]
 pub(crate) fn address(number: u32) -> Option<Address> {
     vtep(number).map(|vtep| vtep.address)
+}
+
+/// The number of the node with this underlay address; `None` when there is no such node.
+///
+/// Who has sent something sends more: a remembered number costs two reads of arrays, and is believed
+/// only if it still is the address's.
+#[inline(always)]
+pub(crate) fn number(address: &Address) -> Option<u32> {
+    let [.., last] = address.words[3].to_ne_bytes();
+    let remembered = SENDERS.get_ptr_mut(u32::from(last))?;
+    // SAFETY: the pointer came from the map during this run; an aligned word that may be overwritten any
+    // time, by a number that is looked at as well.
+    let number = unsafe { *remembered };
+    if number != 0 && self::address(number) == Some(*address) {
+        return Some(number);
+    }
+    let number = VTEP_IDS.get_ptr(address)?;
+    // SAFETY: the pointer came from the map during this run; an aligned word.
+    let number = unsafe { *number };
+    // SAFETY: as above.
+    unsafe { *remembered = number };
+    Some(number)
 }
 
 /// Whether other nodes send VXLAN to this address, or this node takes it there.

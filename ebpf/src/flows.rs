@@ -15,10 +15,10 @@ use abi::{
     delivery,
 };
 
-use self::entry::{Entry, find, twin};
+use self::entry::{Entry, find, find_for, twin};
 pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
 pub(crate) use self::peek::{knows, leads_to, peek};
-pub(crate) use self::settled::{Glance, glance};
+pub(crate) use self::settled::{Glance, glance, glance_at_one, may_change};
 use crate::{
     balance,
     drops::now_ns,
@@ -57,12 +57,12 @@ pub(crate) fn forward(skb: Skb, net: NetId, header: &Header) -> Option<&'static 
     let opening = Opening::room().ok()?;
     opening.avoid = 0;
     let mut key = keep(forward_key(net, header)).ok()?;
-    let entry = find(key)?;
+    let entry = find_for(key, header)?;
     let mut owner = entry;
     let translation = entry.translation().ok()?;
     if translation.delivery.kind != delivery::MESH {
         key = twin(key, entry.flow())?;
-        owner = find(key)?;
+        owner = find_for(key, header)?;
         if !owner.is_for(header) {
             return None;
         }
@@ -102,7 +102,7 @@ pub(crate) fn owned(
     direction: Direction,
     header: &Header,
 ) -> Option<&'static Translation> {
-    let entry = find(key)?;
+    let entry = find_for(key, header)?;
     if !entry.owns(key) {
         return None;
     }

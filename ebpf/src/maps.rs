@@ -43,6 +43,11 @@ pub(crate) static VTEPS: Array<Vtep, 4096> = Array::new();
 #[btf_map]
 pub(crate) static VTEP_IDS: HashMap<Address, u32, 4096, GROWS> = HashMap::new();
 
+/// By the last octet of an underlay address: the number of the node with such an address that has sent
+/// something last, 0 for none.
+#[btf_map]
+pub(crate) static SENDERS: Array<u32, 256> = Array::new();
+
 #[btf_map]
 pub(crate) static ADDRESSES: HashMap<Address, u32, 4096, GROWS> = HashMap::new();
 

@@ -15,11 +15,11 @@ use abi::{
 use crate::{
     answer::{self, Back},
     balance,
-    carrier::Origin,
+    carrier::{self, Origin},
     deliver, flows,
     flows::{Glance, Opening},
     fragments, icmp,
-    maps::{ADDRESSES, PUBLISHED, VTEP_IDS},
+    maps::{ADDRESSES, PUBLISHED},
     node, rewrite, size,
     skb::Skb,
     vip,
@@ -55,13 +55,14 @@ pub(crate) fn from_outside(
 fn glance(skb: Skb, settings: &Settings, header: &Header) -> Result<Verdict, DropReason> {
     let net = settings.ingress_net;
     let has_ports = header.protocol == protocol::TCP || header.protocol == protocol::UDP;
-    if !has_ports {
+    if !has_ports || flows::may_change(header) {
         return Ok(Verdict::UNDECIDED);
     }
     if header.fragment != Fragment::Later && published(settings, header).is_none() {
         return Ok(Verdict::PASS);
     }
-    let Glance::Settled(flow) = vip::glance(skb, net, header) else {
+    let key = flows::keep(flows::forward_key(net, header))?;
+    let Glance::Settled(flow) = flows::glance_at_one(skb, key, Direction::Forward, header) else {
         return Ok(Verdict::UNDECIDED);
     };
     if flow.delivery.kind != delivery::MESH {
@@ -140,7 +141,7 @@ pub(crate) fn reply(
         server: *server,
         ..flows::reverse_key(net, header)
     })?;
-    if let Glance::Settled(flow) = flows::glance(skb, key, Direction::Reply, header) {
+    if let Glance::Settled(flow) = flows::glance_at_one(skb, key, Direction::Reply, header) {
         rewrite::source_here(skb, header, &flow.peer, flow.peer_port)?;
         return deliver::by(skb, net, flow, MeshDirection::Reply);
     }
@@ -174,11 +175,7 @@ pub(crate) fn arrive(
     origin: &Origin,
     header: &mut Header,
 ) -> Result<Verdict, DropReason> {
-    let vtep = VTEP_IDS
-        .get_ptr(origin.remote)
-        .ok_or(DropReason::UnknownVtep)?;
-    // SAFETY: the pointer came from the map during this run; an aligned word.
-    let vtep = unsafe { *vtep };
+    let vtep = carrier::number(&origin.remote).ok_or(DropReason::UnknownVtep)?;
     let addresses = abi::Bytes::load(&skb, 0).ok_or(DropReason::Truncated)?;
     let Some(mut mesh) = Mesh::from_addresses(&addresses) else {
         return node::arrive(skb, settings.ingress_net, vtep, header);
@@ -220,7 +217,7 @@ fn arrive_reply(
         side: Side::Forward as u8,
         ..flows::reverse_key(settings.ingress_net, header)
     })?;
-    let (delivery, via) = match flows::glance(skb, key, Direction::Reply, header) {
+    let (delivery, via) = match flows::glance_at_one(skb, key, Direction::Reply, header) {
         Glance::Settled(flow) => (flow.delivery, flow.via),
         Glance::Stranger | Glance::Unclear => {
             let flow = flows::owned(skb, key, Direction::Reply, header);

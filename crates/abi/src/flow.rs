@@ -204,6 +204,11 @@ impl Seen {
     pub const COUNTED: u32 = 1 << 4;
     /// Replies go past this node: of such a flow, which entered here, it sees the client's side only.
     pub const ONE_WAY: u32 = 1 << 5;
+    /// The flow has no other entry.
+    pub const ALONE: u32 = 1 << 6;
+    /// Not a flow, but its place among the openings, for when it is over: the flow itself is among the
+    /// established ones.
+    pub const PLACE: u32 = 1 << 7;
 
     /// How long the client has to wait before its second opening packet counts as a sign that nobody
     /// will answer the first, in nanoseconds. TCP repeats a SYN after a second (RFC 6298 §2.1); what
@@ -290,11 +295,18 @@ impl Seen {
         seconds * SECOND_NS
     }
 
-    /// Whether a flow last seen at `last_ns` has ended by `now_ns`.
+    /// Whether these are the bits of a flow, not of the place that one has left behind.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_flow(self) -> bool {
+        self.0 & Self::PLACE == 0
+    }
+
+    /// Whether a flow last seen at `last_ns` has ended by `now_ns`. A place of one is none.
     #[inline(always)]
     #[must_use]
     pub const fn is_expired(self, protocol: u8, last_ns: u64, now_ns: u64) -> bool {
-        now_ns.saturating_sub(last_ns) > self.timeout_ns(protocol)
+        !self.is_flow() || now_ns.saturating_sub(last_ns) > self.timeout_ns(protocol)
     }
 
     /// Whether a client's packet with these TCP flags begins a new connection in the place of this

@@ -2,7 +2,7 @@
 
 use abi::{
     Delivery, Direction, DropReason, Flow, FlowKey, FlowState, Header, Seen, Side, delivery,
-    protocol,
+    protocol, tcp,
 };
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64};
 
@@ -15,6 +15,9 @@ use crate::{
     skb::Skb,
 };
 
+/// What an entry that has become an established flow's is among the openings: nothing that counts.
+const LEFT_BEHIND: u32 = Seen::PLACE | Seen::COUNTED;
+
 /// A flow's entry, as long as the program runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
@@ -22,18 +25,41 @@ pub(crate) struct Entry {
     embryo: bool,
 }
 
+/// Looks a key up for a packet: one that opens a connection, or answers an opening, belongs to what is
+/// being opened or is over, and not to an established flow.
+#[inline(always)]
+pub(crate) fn find_for(key: &FlowKey, header: &Header) -> Option<Entry> {
+    if header.protocol != protocol::TCP || header.flags & tcp::SYN == 0 {
+        return find(key);
+    }
+    let opening = among_openings(key);
+    if let Some(entry) = opening
+        && Seen(entry.flow().seen).is_flow()
+    {
+        return opening;
+    }
+    established(key).or(opening)
+}
+
 /// Looks a key up among the established flows, then among the openings.
 #[inline(always)]
 pub(crate) fn find(key: &FlowKey) -> Option<Entry> {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        return Some(Entry {
-            flow,
-            embryo: false,
-        });
-    }
-    EMBRYOS
-        .get_ptr_mut(key)
-        .map(|flow| Entry { flow, embryo: true })
+    established(key).or_else(|| among_openings(key))
+}
+
+#[inline(always)]
+fn established(key: &FlowKey) -> Option<Entry> {
+    let flow = FLOWS.get_ptr_mut(key)?;
+    Some(Entry {
+        flow,
+        embryo: false,
+    })
+}
+
+#[inline(always)]
+fn among_openings(key: &FlowKey) -> Option<Entry> {
+    let flow = EMBRYOS.get_ptr_mut(key)?;
+    Some(Entry { flow, embryo: true })
 }
 
 impl Entry {
@@ -150,6 +176,8 @@ impl Entry {
         }
     }
 
+    /// What it leaves among the openings is its place for when it is over: most connections are so
+    /// short that the place is still there then, and need not be made a second time.
     #[inline(never)]
     fn promote(&self, key: &FlowKey) {
         let flow = self.flow();
@@ -158,19 +186,22 @@ impl Entry {
             // lives as long as nothing pushes it out.
             return;
         }
+        loads::opened(flow.backend);
+        set(self.flow, LEFT_BEHIND);
+        if flow.seen & Seen::ALONE != 0 {
+            return;
+        }
         let Some(twin_key) = twin(key, flow) else {
             return;
         };
-        if let Some(other) = EMBRYOS.get_ptr(twin_key) {
+        if let Some(other) = EMBRYOS.get_ptr_mut(twin_key) {
             // SAFETY: as in `flow`.
-            let other = unsafe { &*other };
+            let there = unsafe { &*other };
             // Where the table has just become full it stays where it is, and is found there.
-            if FLOWS.insert(twin_key, other, 0).is_ok() {
-                let _ = EMBRYOS.remove(twin_key);
+            if FLOWS.insert(twin_key, there, 0).is_ok() {
+                set(other, LEFT_BEHIND);
             }
         }
-        loads::opened(flow.backend);
-        let _ = EMBRYOS.remove(key);
     }
 
     /// Makes room among the established flows: what is over is kept for late segments only, and may
@@ -179,17 +210,16 @@ impl Entry {
     fn retire(&self, key: &FlowKey) {
         let flow = self.flow();
         self.count_end();
-        let Some(twin_key) = twin(key, flow) else {
-            return;
-        };
-        if let Some(other) = FLOWS.get_ptr(twin_key) {
-            // SAFETY: as in `flow`.
-            let other = unsafe { &*other };
-            let _ = EMBRYOS.insert(twin_key, other, 0);
-            let _ = FLOWS.remove(twin_key);
+        if flow.seen & Seen::ALONE == 0 {
+            let Some(twin_key) = twin(key, flow) else {
+                return;
+            };
+            if let Some(other) = FLOWS.get_ptr(twin_key) {
+                // SAFETY: as in `flow`.
+                put_back(twin_key, unsafe { &*other });
+            }
         }
-        let _ = EMBRYOS.insert(key, flow, 0);
-        let _ = FLOWS.remove(key);
+        put_back(key, flow);
     }
 
     /// Counts the end of the flow, once, whoever sees it first. What was promoted was answered; what
@@ -210,18 +240,31 @@ impl Entry {
     /// Forgets the flow, both its entries.
     #[inline(never)]
     pub(crate) fn remove(&self, key: &FlowKey) {
-        let Some(twin_key) = twin(key, self.flow()) else {
-            return;
-        };
         self.count_end();
-        if self.embryo {
-            let _ = EMBRYOS.remove(key);
-        } else {
-            let _ = FLOWS.remove(key);
-            let _ = FLOWS.remove(twin_key);
+        let is_alone = self.flow().seen & Seen::ALONE != 0;
+        if !is_alone && let Some(twin_key) = twin(key, self.flow()) {
+            if !self.embryo {
+                let _ = FLOWS.remove(twin_key);
+            }
+            let _ = EMBRYOS.remove(twin_key);
         }
-        let _ = EMBRYOS.remove(twin_key);
+        if !self.embryo {
+            let _ = FLOWS.remove(key);
+        }
+        let _ = EMBRYOS.remove(key);
     }
+}
+
+/// Moves an entry from the established flows to where it was opened.
+#[inline(always)]
+fn put_back(key: &FlowKey, flow: &Flow) {
+    if let Some(place) = EMBRYOS.get_ptr_mut(key) {
+        // SAFETY: as in `Entry::flow`; whoever writes there too counts a packet of a flow that is over.
+        unsafe { *place = *flow };
+    } else {
+        let _ = EMBRYOS.insert(key, flow, 0);
+    }
+    let _ = FLOWS.remove(key);
 }
 
 #[inline(always)]

@@ -102,8 +102,9 @@ pub(crate) fn open_arrival(
     header: &Header,
     opening: &mut Opening,
 ) -> Result<(), DropReason> {
+    opening.seen |= Seen::ALONE;
     open_reverse(skb, header, opening)?;
-    if opening.client_port == header.source_port {
+    if opening.seen & Seen::ALONE != 0 {
         return Ok(());
     }
     add_forward(header, opening)
@@ -146,6 +147,7 @@ fn open_reverse(skb: Skb, header: &Header, opening: &mut Opening) -> Result<(), 
         let port = if attempt == 0 {
             header.source_port
         } else {
+            opening.seen &= !Seen::ALONE;
             port_instead(header, attempt)
         };
         key.client_port = port;
@@ -191,6 +193,7 @@ fn add_reverse(skb: Skb, header: &Header, opening: &Opening, key: &FlowKey) -> b
 pub(crate) fn open_forward(skb: Skb, header: &Header, opening: &Opening) -> Result<(), DropReason> {
     let forward = slot(&NEW_FLOW)?;
     fill(forward, skb, header, opening);
+    forward.seen |= Seen::ALONE;
     forward.delivery = opening.forward;
     let key = keep(forward_key(opening.net, header))?;
     EMBRYOS

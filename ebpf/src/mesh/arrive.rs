@@ -59,7 +59,7 @@ pub(super) fn forward(
     key.protocol = header.protocol;
     key.side = Side::Reverse as u8;
     key.reserved = 0;
-    let is_as_it_was = match flows::glance(skb, key, Direction::Forward, header) {
+    let is_as_it_was = match flows::glance_at_one(skb, key, Direction::Forward, header) {
         Glance::Settled(flow) => {
             let is_direct = flow.delivery.kind == delivery::DIRECT;
             let is_same = is_direct == wants_direct(mesh) && flow.via == vtep;

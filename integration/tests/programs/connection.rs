@@ -115,7 +115,8 @@ impl Node {
     fn state(&self, road: &Road) -> Result<(usize, usize, FlowState)> {
         let tables = &self.kernel.tables;
         let settled = tables.flows(FlowTable::Settled)?;
-        let opening = tables.flows(FlowTable::Opening)?;
+        let mut opening = tables.flows(FlowTable::Opening)?;
+        opening.retain(|_, flow| Seen(flow.seen).is_flow());
         let all = settled.iter().chain(&opening);
         let mut owners = all.filter(|(key, _)| key.side == REVERSE || road.entries == 1);
         let (_, owner) = owners.next().context("no flow")?;

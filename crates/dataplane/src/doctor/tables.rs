@@ -1,5 +1,7 @@
 //! How full the tables are.
 
+use abi::Seen;
+
 use super::host::NEARLY_FULL;
 use super::{Finding, Subject};
 use crate::kernel::bpf::{Maps, TableError};
@@ -73,7 +75,7 @@ pub(super) fn fills(maps: &Maps) -> Result<Vec<Fill>, TableError> {
         ),
         fill(
             "embryos",
-            maps.embryos.count(|_, _| true)?,
+            maps.embryos.count(|_, flow| Seen(flow.seen).is_flow())?,
             maps.embryos.capacity(),
         ),
         fill(

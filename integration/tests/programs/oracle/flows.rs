@@ -20,6 +20,8 @@ pub(crate) const SERVER_DONE: u32 = 4;
 pub(crate) const RESET: u32 = 8;
 pub(crate) const COUNTED: u32 = 16;
 pub(crate) const ONE_WAY: u32 = 32;
+pub(crate) const ALONE: u32 = 64;
+pub(crate) const PLACE: u32 = 128;
 
 pub(crate) const REVERSE: u8 = 0;
 pub(crate) const FORWARD: u8 = 1;
@@ -91,6 +93,15 @@ pub(crate) fn other(key: &FlowKey, flow: &Flow) -> FlowKey {
     }
 }
 
+/// The keys of a flow's entries.
+fn whole(key: &FlowKey, flow: &Flow) -> Vec<FlowKey> {
+    if flow.seen & ALONE != 0 {
+        vec![*key]
+    } else {
+        vec![*key, other(key, flow)]
+    }
+}
+
 impl Flows {
     pub(crate) fn table(&mut self, table: FlowTable) -> &mut BTreeMap<FlowKey, Resting> {
         match table {
@@ -137,12 +148,14 @@ impl Flows {
         }
     }
 
+    /// Each entry leaves its place behind, which is no flow and counts for nothing.
     fn settle(&mut self, key: &FlowKey) {
-        let entry = self.opening.remove(key).unwrap();
-        self.settled.insert(*key, entry);
-        let twin = other(key, &entry.flow);
-        if let Some(there) = self.opening.remove(&twin) {
-            self.settled.insert(twin, there);
+        let entry = self.opening[key];
+        for moving in whole(key, &entry.flow) {
+            if let Some(there) = self.opening.get_mut(&moving) {
+                self.settled.insert(moving, *there);
+                there.flow.seen |= PLACE | COUNTED;
+            }
         }
         self.count(entry.flow.backend, |load| &mut load.opened);
     }
@@ -150,11 +163,11 @@ impl Flows {
     /// A flow that is over leaves its place to those that are not.
     fn retire(&mut self, key: &FlowKey) {
         self.end(key);
-        let entry = self.settled.remove(key).unwrap();
-        self.opening.insert(*key, entry);
-        let twin = other(key, &entry.flow);
-        if let Some(there) = self.settled.remove(&twin) {
-            self.opening.insert(twin, there);
+        let entry = self.settled[key];
+        for moving in whole(key, &entry.flow) {
+            if let Some(there) = self.settled.remove(&moving) {
+                self.opening.insert(moving, there);
+            }
         }
     }
 
@@ -175,10 +188,10 @@ impl Flows {
     fn forget(&mut self, key: &FlowKey) {
         let (table, entry) = self.find(key).unwrap();
         self.end(key);
-        let twin = other(key, &entry.flow);
-        self.table(table).remove(key);
-        self.table(table).remove(&twin);
-        self.opening.remove(&twin);
+        for gone in whole(key, &entry.flow) {
+            self.table(table).remove(&gone);
+            self.opening.remove(&gone);
+        }
     }
 
     /// A client's packet: passes it, and says what becomes of it; `None` without a live flow.

@@ -59,13 +59,20 @@ fn joined(owner: &Flow, forward: &Flow) -> Flow {
     flow
 }
 
+/// What a table of flows holds, without the places that established flows have left behind.
+pub(super) fn flows_of(table: &Table<FlowKey, Flow>) -> Result<Vec<(FlowKey, Flow)>, TableError> {
+    let mut entries = table.entries()?;
+    entries.retain(|(_, flow)| Seen(flow.seen).is_flow());
+    Ok(entries)
+}
+
 impl Maps {
     /// Every live flow by the entry that owns its state, with what both its entries have counted.
     pub(crate) fn live_flows(&self, now: u64) -> Result<BTreeMap<FlowKey, Flow>, TableError> {
         let mut entries = BTreeMap::new();
         // A flow that moves from one table to the other meanwhile is neither missed nor told twice.
         for table in [&self.embryos, &self.flows, &self.embryos] {
-            entries.extend(table.entries()?);
+            entries.extend(flows_of(table)?);
         }
         let is_live = |(key, flow): &(&FlowKey, &Flow)| {
             owns_state(key, flow) && !Seen(flow.seen).is_expired(key.protocol, flow.last_ns, now)
@@ -131,7 +138,7 @@ impl Maps {
         let expired = |(key, flow): &(FlowKey, Flow)| {
             owns_state(key, flow) && Seen(flow.seen).is_expired(key.protocol, flow.last_ns, over)
         };
-        let entries = self.embryos.entries()?;
+        let entries = flows_of(&self.embryos)?;
         let backends = self.backends(entries.iter().map(|(_, flow)| flow.backend))?;
         let has_left = |(key, flow): &(FlowKey, Flow)| {
             owns_state(key, flow) && backends.have_left(key, flow, now)

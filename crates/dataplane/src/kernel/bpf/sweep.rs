@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use abi::{Backend, Flow, FlowKey, Side, backend_state, delivery, protocol};
 
-use super::flows::{owns_state, twin};
+use super::flows::{flows_of, owns_state, twin};
 use super::object::Maps;
 use super::table::TableError;
 use crate::tables::Balance;
@@ -71,7 +71,7 @@ impl Maps {
             .collect();
         let mut swept = 0;
         for table in [&self.flows, &self.embryos] {
-            let entries = table.entries()?;
+            let entries = flows_of(table)?;
             let backends = self.backends(entries.iter().map(|(_, flow)| flow.backend))?;
             let leads_nowhere = |(key, flow): &(FlowKey, Flow)| {
                 if backends.have_left(key, flow, now) {

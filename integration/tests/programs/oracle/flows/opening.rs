@@ -4,7 +4,7 @@ use abi::{Address, Delivery, Flow, FlowKey, NetId, TransferCount};
 
 use super::super::read::Reading;
 use super::{
-    CLIENT_DONE, Flows, REPLIED, RESET, REVERSE, Resting, SERVER_DONE, bits, client_key, key,
+    ALONE, CLIENT_DONE, Flows, REPLIED, RESET, REVERSE, Resting, SERVER_DONE, bits, client_key, key,
 };
 
 /// Two connections would look the same.
@@ -45,8 +45,8 @@ impl Flows {
     fn open_reverse(
         &mut self,
         plan: &Plan,
-        packet: &Reading,
-        length: usize,
+        (packet, length): (&Reading, usize),
+        is_alone: bool,
     ) -> Result<u16, Collides> {
         let ports = std::iter::once(packet.sport).chain(packet.other_ports());
         for port in ports {
@@ -58,7 +58,10 @@ impl Flows {
                 }
                 self.forget(&key);
             }
-            let flow = fresh(plan, packet, length, plan.back);
+            let mut flow = fresh(plan, packet, length, plan.back);
+            if is_alone && port == packet.sport {
+                flow.seen |= ALONE;
+            }
             self.opening.insert(key, Resting::new(flow));
             self.count(plan.backend, |load| &mut load.picked);
             return Ok(port);
@@ -74,7 +77,7 @@ impl Flows {
         packet: &Reading,
         length: usize,
     ) -> Result<u16, Collides> {
-        let port = self.open_reverse(plan, packet, length)?;
+        let port = self.open_reverse(plan, (packet, length), true)?;
         if port != packet.sport {
             self.add_forward(plan, packet, length, port);
         }
@@ -88,7 +91,7 @@ impl Flows {
         packet: &Reading,
         length: usize,
     ) -> Result<u16, Collides> {
-        let port = self.open_reverse(plan, packet, length)?;
+        let port = self.open_reverse(plan, (packet, length), false)?;
         self.add_forward(plan, packet, length, port);
         Ok(port)
     }
@@ -105,7 +108,8 @@ impl Flows {
 
     /// The client's side of a new flow.
     pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
-        let flow = fresh(plan, packet, length, plan.there);
+        let mut flow = fresh(plan, packet, length, plan.there);
+        flow.seen |= ALONE;
         self.opening
             .insert(client_key(plan.net, packet), Resting::new(flow));
         self.count(plan.backend, |load| &mut load.picked);

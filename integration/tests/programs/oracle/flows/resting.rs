@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use abi::Flow;
 
 use super::super::read::{Reading, TCP};
-use super::{CLIENT_DONE, REPLIED, RESET, SERVER_DONE};
+use super::{CLIENT_DONE, PLACE, REPLIED, RESET, SERVER_DONE};
 
 /// When a client that has heard nothing asks again, and not because a packet was doubled on the way.
 const IMPATIENCE: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ impl Resting {
     }
 
     pub(crate) fn is_dead(&self, protocol: u8) -> bool {
-        self.idle > patience(self.flow.seen, protocol)
+        self.flow.seen & PLACE != 0 || self.idle > patience(self.flow.seen, protocol)
     }
 
     /// Whether the client's packet is for the frontend by which this flow came.
