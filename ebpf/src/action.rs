@@ -80,7 +80,7 @@ impl Decided {
         let result = match self.what {
             // Not "ok" but "next": programs of others on the same hook get their turn.
             decision::PASS => return TC_ACT_UNSPEC,
-            decision::ARRANGED => return TC_ACT_REDIRECT,
+            decision::ARRANGED | decision::ROUTED => return TC_ACT_REDIRECT,
             // SAFETY: takes numbers only, and checks them.
             decision::PEER => unsafe { bpf_redirect_peer(ifindex, 0) },
             // SAFETY: takes numbers only, and checks them.

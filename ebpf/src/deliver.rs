@@ -1,15 +1,15 @@
 //! The last step: where a packet that is ready goes.
 
 use abi::{
-    Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Flow, Mesh, MeshDirection, NetId,
-    Seen, Settings, Verdict, delivery,
+    Address, Delivery, DropReason, Endpoint, EndpointKey, EndpointKind, Flow, Mesh, MeshDirection,
+    NetId, Seen, Settings, Verdict, delivery,
 };
 
 use crate::{
     carrier,
     flows::Translation,
     maps::{ENDPOINTS, SETTINGS},
-    rewrite,
+    rewrite, route,
     skb::Skb,
 };
 
@@ -24,7 +24,7 @@ pub(crate) fn settings() -> Result<&'static Settings, DropReason> {
 
 /// Looks an address up.
 #[inline(always)]
-pub(crate) fn endpoint(net: NetId, address: &abi::Address) -> Option<Endpoint> {
+pub(crate) fn endpoint(net: NetId, address: &Address) -> Option<Endpoint> {
     let endpoint = ENDPOINTS.get_ptr(EndpointKey {
         net,
         address: *address,
@@ -60,7 +60,8 @@ pub(crate) fn to(
     direction: MeshDirection,
 ) -> Result<Verdict, DropReason> {
     let direction = marked(direction, flow.seen);
-    carry(skb, net, flow.delivery, flow.backend, direction)
+    let way = (flow.delivery, flow.backend, direction);
+    carry(skb, net, way, &flow.client, &flow.peer)
 }
 
 /// To where the flow says whose entry for this direction it is.
@@ -72,7 +73,8 @@ pub(crate) fn by(
     direction: MeshDirection,
 ) -> Result<Verdict, DropReason> {
     let direction = marked(direction, flow.seen);
-    carry(skb, net, flow.delivery, flow.backend, direction)
+    let way = (flow.delivery, flow.backend, direction);
+    carry(skb, net, way, &flow.client, &flow.peer)
 }
 
 /// What a frame of the mesh says of its way, given what its flow has seen.
@@ -89,9 +91,9 @@ fn marked(direction: MeshDirection, seen: u32) -> MeshDirection {
 fn carry(
     skb: Skb,
     net: NetId,
-    delivery: Delivery,
-    backend: u32,
-    direction: MeshDirection,
+    (delivery, backend, direction): (Delivery, u32, MeshDirection),
+    client: &Address,
+    frontend: &Address,
 ) -> Result<Verdict, DropReason> {
     let Delivery { target, mac, kind } = delivery;
     match kind {
@@ -109,7 +111,7 @@ fn carry(
             skb.store(0, &mesh.to_addresses())?;
             carrier::send(skb, settings()?, net, target)
         }
-        delivery::UPLINK | delivery::DIRECT => Ok(Verdict::neighbour(target)),
+        delivery::UPLINK | delivery::DIRECT => Ok(route::leave(skb, target, client, frontend)),
         _ => Err(DropReason::NoEndpoint),
     }
 }

@@ -93,7 +93,8 @@ pub(crate) fn arrive(
         // Untranslated here: the frontend's error about what the client sent.
         let key = answered(net, quote, Side::Forward).ok_or(DropReason::NotReady)?;
         let flow = flows::peek(key).ok_or(DropReason::NoFlow)?;
-        return mesh::to_client(skb, flow.delivery, flow.via, vtep, &header.destination);
+        let way = (flow.delivery, flow.via);
+        return mesh::to_client(skb, way, vtep, &header.destination, &header.source);
     }
     let backend = BACKENDS
         .get_ptr(mesh.backend)

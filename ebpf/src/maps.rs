@@ -19,7 +19,7 @@ use aya_ebpf::{
 use crate::{
     carrier::Room,
     flows::{Opening, Translation},
-    route::Question,
+    route::{Question, Way},
     sight::Note,
 };
 
@@ -163,6 +163,10 @@ pub(crate) static OPTION: PerCpuArray<u32, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static ROUTE: PerCpuArray<Question, 1> = PerCpuArray::new();
+
+/// By a hash of the destination.
+#[btf_map]
+pub(crate) static WAYS: PerCpuArray<Way, 256> = PerCpuArray::new();
 
 #[btf_map]
 pub(crate) static OUTER: PerCpuArray<Room, 1> = PerCpuArray::new();

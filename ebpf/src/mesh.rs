@@ -20,7 +20,7 @@ use crate::{
     flows::{Glance, Opening},
     fragments, icmp,
     maps::{ADDRESSES, PUBLISHED},
-    node, rewrite, size,
+    node, rewrite, route, size,
     skb::Skb,
     vip,
 };
@@ -225,23 +225,25 @@ fn arrive_reply(
             (flow.delivery, flow.via)
         }
     };
-    to_client(skb, delivery, via, vtep, &header.destination)
+    let way = (delivery, via);
+    to_client(skb, way, vtep, &header.destination, &header.source)
 }
 
-/// To the client of a flow whose backend is on the node `vtep`; `delivery` and `via` are the flow's.
+/// To the client of a flow whose backend is on the node `vtep`, in the name of the frontend; `delivery`
+/// and `via` are the flow's.
 #[inline(always)]
 pub(crate) fn to_client(
     skb: Skb,
-    delivery: Delivery,
-    via: u32,
+    (delivery, via): (Delivery, u32),
     vtep: u32,
     client: &Address,
+    frontend: &Address,
 ) -> Result<Verdict, DropReason> {
     if delivery.kind != delivery::MESH || delivery.target != vtep {
         return Err(DropReason::SpoofedInner);
     }
     if via != 0 {
-        return Ok(Verdict::neighbour(via));
+        return Ok(route::leave(skb, via, client, frontend));
     }
     let task = deliver::endpoint(NetId::GATEWAY, client)
         .filter(|task| EndpointKind::from_u8(task.kind) == Some(EndpointKind::Task))

@@ -1,4 +1,4 @@
-//! How packets get to other nodes, and how netd follows the ways there.
+//! How packets get to other nodes and to clients, and how changes of the ways there are followed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -165,6 +165,43 @@ fn changed_next_hop_is_followed_under_load() -> Result<()> {
         lab.down()?;
     }
     Ok(())
+}
+
+/// That the node's next hop to the client is one that nobody has is seen by its asking for it.
+fn follows_routes_to_the_client(lab: &Lab, node: &str, family: Family) -> Result<()> {
+    let place = usize::from(family == Family::V6);
+    let (client, hop) = (
+        lab.underlay().client()[place],
+        lab.underlay().host(250)[place],
+    );
+    let address = family.of(&lab.document().node(node).context("a node")?.addresses);
+    let target = SocketAddr::new(address.context("an address")?, HTTP_PORT);
+    let plan = Plan::new(Mode::Rr, target);
+    let running = netns::inside(&lab.namespace("client"), || load::start(&plan))?;
+    running.more(20)?;
+    ip(lab, node, &format!("route add {client} via {hop}"))?;
+    wait::until(SOON, &format!("{node} asks for {hop}"), || {
+        ip(lab, node, &format!("neighbour show {hop}")).is_ok_and(|text| !text.trim().is_empty())
+    })?;
+    ip(lab, node, &format!("route del {client}"))?;
+    running.more(20)?;
+    running.stop_without_errors()
+}
+
+#[test]
+fn changed_route_to_a_client_is_followed_by_established_flows() -> Result<()> {
+    if !can_make_labs() {
+        return Ok(());
+    }
+    let lab = up("routes", Family::V4, &["native", "native"])?;
+    // The backends are on the first two.
+    for node in ["n1", "n3"] {
+        for family in Family::BOTH {
+            follows_routes_to_the_client(&lab, node, family)
+                .with_context(|| format!("{node} {family:?}"))?;
+        }
+    }
+    lab.down()
 }
 
 /// A second cable between the nodes, with addresses of its own.

@@ -109,6 +109,8 @@ pub mod decision {
     pub const NEIGHBOUR: u32 = Action::Neighbour as u32;
     /// [`Action::Arranged`].
     pub const ARRANGED: u32 = Action::Arranged as u32;
+    /// [`Action::Routed`].
+    pub const ROUTED: u32 = Action::Routed as u32;
     /// The packet was dropped, or the dial refused, for `reason`.
     pub const DROPPED: u32 = 16;
     /// The sender is told that the packet goes nowhere, for `reason`; what leaves is the answer.

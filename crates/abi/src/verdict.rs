@@ -29,6 +29,8 @@ pub enum Action {
     Arranged = 4,
     /// Nobody has decided yet: the short way does not know the packet. No program ends with it.
     Undecided = 5,
+    /// As [`Action::Neighbour`], to a next hop that has been arranged by whoever decided.
+    Routed = 6,
 }
 
 impl Verdict {
@@ -66,6 +68,16 @@ impl Verdict {
     pub const fn device(ifindex: u32) -> Self {
         Self {
             action: Action::Device,
+            ifindex,
+        }
+    }
+
+    /// See [`Action::Routed`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn routed(ifindex: u32) -> Self {
+        Self {
+            action: Action::Routed,
             ifindex,
         }
     }

@@ -200,7 +200,7 @@ fn outcome(
         decision::REFUSED => (dropped(true), None),
         decision::PASS => (Outcome::Stack, frame.packet()),
         decision::PEER => (Outcome::Task(noted.target), frame.packet()),
-        decision::NEIGHBOUR => (Outcome::Uplink(noted.target), frame.packet()),
+        decision::NEIGHBOUR | decision::ROUTED => (Outcome::Uplink(noted.target), frame.packet()),
         decision::DEVICE if noted.target == settings.vxlan_ifindex => {
             let key = TunnelKey::read(&noted.key, noted.key_family);
             let tunnel = key.map(|key| Outcome::Node {

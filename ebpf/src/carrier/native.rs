@@ -14,14 +14,14 @@ use aya_ebpf::{
         BPF_F_ADJ_ROOM_NO_CSUM_RESET,
     },
     helpers::generated::{
-        bpf_csum_level, bpf_get_hash_recalc, bpf_redirect_neigh, bpf_skb_pull_data,
-        bpf_skb_store_bytes,
+        bpf_csum_level, bpf_get_hash_recalc, bpf_skb_pull_data, bpf_skb_store_bytes,
     },
 };
 
 use super::Origin;
 use crate::{
     maps::{OUTER, SETTINGS, VTEPS, slot},
+    route::NextHop,
     skb::Skb,
 };
 
@@ -47,23 +47,8 @@ pub(super) const WRAP: u64 = BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
 pub(super) const UNWRAP: u64 =
     BPF_F_ADJ_ROOM_FIXED_GSO as u64 | BPF_F_ADJ_ROOM_NO_CSUM_RESET as u64;
 
-/// `struct bpf_redir_neigh` of the kernel without its union.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct NextHop {
-    family: u32,
-    address: [u32; 4],
-}
-
-const NEXT_HOP_SIZE: i32 = 20;
-
-const _: () = assert!(size_of::<NextHop>() == NEXT_HOP_SIZE as usize);
-
 /// The bit of an Ethernet address that says it is a group's.
 const GROUP: u8 = 1;
-
-const AF_INET: u32 = 2;
-const AF_INET6: u32 = 10;
 
 /// Room for what is written before an inner packet.
 pub(crate) struct Room {
@@ -112,7 +97,10 @@ pub(super) fn send(
             .then(|| store(skb, &room.v6, ROOM_V6))
     };
     match is_done {
-        Some(true) => Ok(redirect(remote)),
+        Some(true) => {
+            NextHop::of(&remote.next_hop).redirect(remote.ifindex);
+            Ok(Verdict::ARRANGED)
+        }
         Some(false) => Err(DropReason::Rewrite),
         None => Ok(Verdict::PASS),
     }
@@ -126,27 +114,6 @@ fn store<T>(skb: Skb, head: &T, length: usize) -> bool {
     let length = length.min(size_of::<T>()) as u32;
     // SAFETY: `from` points to at least `length` initialised octets; the helper checks the place.
     unsafe { bpf_skb_store_bytes(skb.raw(), ETHERNET_LENGTH, from, length, 0) == 0 }
-}
-
-/// The next hop's Ethernet address is the kernel's business: it is asked for, kept fresh and given up
-/// like that of any other packet.
-#[inline(always)]
-fn redirect(remote: &Vtep) -> Verdict {
-    let mut hop = if remote.next_hop.is_v4() {
-        NextHop {
-            family: AF_INET,
-            address: [remote.next_hop.v4_word(), 0, 0, 0],
-        }
-    } else {
-        NextHop {
-            family: AF_INET6,
-            address: remote.next_hop.words,
-        }
-    };
-    let raw = core::ptr::from_mut(&mut hop).cast();
-    // SAFETY: `raw` points to an initialised next hop of the size given.
-    unsafe { bpf_redirect_neigh(remote.ifindex, raw, NEXT_HOP_SIZE, 0) };
-    Verdict::ARRANGED
 }
 
 /// What became of a packet on an uplink.

@@ -224,7 +224,7 @@ impl Underlay {
     }
 
     /// Both addresses of a host; the last group of the IPv6 address reads as its number.
-    pub(super) fn host(self, number: u8) -> [IpAddr; 2] {
+    pub fn host(self, number: u8) -> [IpAddr; 2] {
         let digits = |value: u8| {
             let value = u16::from(value);
             value / 100 * 256 + value / 10 % 10 * 16 + value % 10
