@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Says how many times as long as elsewhere everything takes here: on an emulated machine.
+/// Says how many times as long as elsewhere everything takes here: on an emulated or a busy machine.
 const SLOWNESS_VARIABLE: &str = "NETD_TEST_SLOWNESS";
 
 /// How many times as long as elsewhere everything takes here, at least 1.
