@@ -76,6 +76,21 @@ fn a_port_used_again_belongs_to_the_new_frontend() -> Result<()> {
 }
 
 #[test]
+fn what_comes_long_after_the_end_is_of_no_connection() -> Result<()> {
+    on_every_road("late", TCP, |node, road| {
+        node.send(&road.client, TCP, SYN)?;
+        node.send(&road.server, TCP, SYN_ACK)?;
+        node.send(&road.client, TCP, FIN)?;
+        node.send(&road.server, TCP, FIN)?;
+        // The last acknowledgement, and one that has been on its way for ever.
+        node.send(&road.client, TCP, ACK)?;
+        node.rest(13)?;
+        node.try_send(&road.client, TCP, ACK)?;
+        Ok(())
+    })
+}
+
+#[test]
 fn two_live_connections_keep_apart() -> Result<()> {
     on_every_road("apart", TCP, |node, road| {
         if !is_arrival(road) {

@@ -7,7 +7,7 @@ use crate::trial::TABLES;
 
 impl Node {
     /// Time passes, in seconds, for every flow.
-    fn rest(&mut self, seconds: u64) -> Result<()> {
+    pub(crate) fn rest(&mut self, seconds: u64) -> Result<()> {
         for table in TABLES {
             for (key, entry) in self.oracle.flows.table(table).iter_mut() {
                 let flow = self
