@@ -15,6 +15,7 @@ use abi::{
     delivery,
 };
 
+pub(crate) use self::entry::ticks;
 use self::entry::{Entry, find, find_for, twin};
 pub(crate) use self::opening::{Opening, open_arrival, open_forward, open_pair, translation};
 pub(crate) use self::peek::{knows, leads_to, peek};

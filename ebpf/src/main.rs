@@ -2,8 +2,7 @@
 //!
 //! A hook on an interface decides by `Result<Verdict, DropReason>`; [`action`] alone turns that into what
 //! the kernel understands. What was dropped is counted and sampled, there and where packets are answered
-//! and sockets refused. Nothing here allocates, logs or loops without a
-//! bound.
+//! and sockets refused. Nothing here allocates, logs or loops without a bound.
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]

@@ -1,9 +1,10 @@
 //! The kernel's routes.
 
 use abi::{Address, Flow, Header, Verdict};
-use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_jiffies64, bpf_redirect_neigh};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
 
 use crate::{
+    flows,
     maps::{ROUTE, WAYS, slot},
     skb::Skb,
 };
@@ -89,8 +90,8 @@ impl Way {
 
 /// Sends the packet out of `interface` towards its destination.
 ///
-/// A look at the routes costs as much as all the rest of a packet's way through a program. What they have
-/// said is taken at its word as long as the entry of a flow is.
+/// To look the routes up for every packet is dear. What they have said is taken at its word as long as the
+/// entry of a flow is.
 #[inline(always)]
 pub(crate) fn leave(skb: Skb, interface: u32, destination: &Address, source: &Address) -> Verdict {
     if arrange(skb, interface, destination, source) {
@@ -110,8 +111,7 @@ fn arrange(skb: Skb, interface: u32, destination: &Address, source: &Address) ->
     // SAFETY: a per-CPU array's slot outlives the program, and packets' programs do not interrupt each
     // other.
     let way = unsafe { &mut *way };
-    // SAFETY: takes nothing and only reads the clock.
-    let now = unsafe { bpf_jiffies64() };
+    let now = flows::ticks();
     if !way.leads(interface, destination, source, now) {
         let Some(hop) = next_hop(skb, interface, destination, source) else {
             return false;

@@ -291,7 +291,7 @@ pub(super) fn count(flow: &mut Flow, direction: Direction, skb: Skb) {
 
 /// The kernel's clock in ticks. Reading it is one load where asking for the time is a call.
 #[inline(always)]
-pub(super) fn ticks() -> u64 {
+pub(crate) fn ticks() -> u64 {
     // SAFETY: takes nothing and only reads the clock.
     unsafe { bpf_jiffies64() }
 }

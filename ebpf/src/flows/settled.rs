@@ -23,17 +23,6 @@ pub(crate) enum Glance {
     Unclear,
 }
 
-/// Whether the packet is one that comes after the end of its connection: the last acknowledgement does.
-/// Only of a flow that stands alone the entry at hand says all there is to know.
-#[inline(always)]
-fn is_late(flow: &Flow, header: &Header) -> bool {
-    let seen = Seen(flow.seen);
-    header.protocol == protocol::TCP
-        && flow.seen & Seen::ALONE != 0
-        && flow.seen & Seen::COUNTED != 0
-        && !seen.is_expired(header.protocol, flow.last_ns, now_ns())
-}
-
 /// Whether the packet may change what is known of its flow's state; of datagrams none does.
 #[inline(always)]
 pub(crate) const fn may_change(header: &Header) -> bool {
@@ -111,4 +100,15 @@ fn look(
     }
     count(flow, direction, skb);
     Glance::Settled(flow)
+}
+
+/// Whether the packet is one that comes after the end of its connection: the last acknowledgement does.
+/// Only of a flow that stands alone the entry at hand says all there is to know.
+#[inline(always)]
+fn is_late(flow: &Flow, header: &Header) -> bool {
+    let seen = Seen(flow.seen);
+    header.protocol == protocol::TCP
+        && flow.seen & Seen::ALONE != 0
+        && flow.seen & Seen::COUNTED != 0
+        && !seen.is_expired(header.protocol, flow.last_ns, now_ns())
 }
