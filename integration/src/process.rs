@@ -77,7 +77,12 @@ impl Process {
                 .rsplit(") ")
                 .next()
                 .and_then(|rest| rest.chars().next());
-            return state.is_some_and(|state| !matches!(state, 'Z' | 'X'));
+            // The first thread may have ended before the others, which still have all files open.
+            let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+            return match state {
+                Some('Z' | 'X') => threads.is_ok_and(|it| it.count() > 1),
+                state => state.is_some(),
+            };
         }
         String::from_utf8_lossy(&line).contains(&self.marker)
     }
