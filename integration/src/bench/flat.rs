@@ -1,7 +1,8 @@
 //! What a connection costs with so many services or published ports, against ten of them.
 //!
-//! Connections go to many of them in turn, so that tables are as cold as they are with traffic for
-//! all; the backend is always the same.
+//! Of however many there are ten are dialled, so that nothing differs but how many there are; the
+//! backend is always the same. `…-spread` dials a thousand in turn instead: tables are as cold as with
+//! traffic for all, and the client's kernel has a thousand destinations to keep in mind as well.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -27,27 +28,36 @@ const GATEWAY: &str = "10.64.0.1";
 /// The first published port; the client's own are below.
 const FIRST_PORT: u16 = 30_000;
 /// So many are dialled, evenly spread over all.
-const DIALLED: u32 = 1_000;
+const DIALLED: u32 = 10;
+/// So many are in `…-spread`.
+const SPREAD: u32 = 1_000;
 
 const FEW: Size = Size {
     services: 10,
     ports: 10,
     names: ["10 services", "10 ports"],
+    spread: [None, None],
 };
 const THOUSAND: Size = Size {
     services: 1_000,
     ports: 1_000,
     names: ["1,000 services", "1,000 ports"],
+    spread: [None, None],
 };
 const TEN_THOUSAND: Size = Size {
     services: 10_000,
     ports: 10_000,
     names: ["10,000 services", "10,000 ports"],
+    spread: [
+        Some("10,000 services, spread"),
+        Some("10,000 ports, spread"),
+    ],
 };
 const HUNDRED_THOUSAND: Size = Size {
     services: 100_000,
     ports: 10,
     names: ["100,000 services", "10 ports beside"],
+    spread: [Some("100,000 services, spread"), None],
 };
 
 /// How much there is.
@@ -57,6 +67,8 @@ struct Size {
     ports: u16,
     /// What the paths to services and to ports are called.
     names: [&'static str; 2],
+    /// And those that dial more of them.
+    spread: [Option<&'static str>; 2],
 }
 
 /// `flat-10k`.
@@ -66,6 +78,8 @@ pub(super) fn to_10k(effort: &Effort) -> Result<Vec<Row>> {
         grown("vip-10k", TEN_THOUSAND.names[0], FEW.names[0]),
         grown("ingress-1k", THOUSAND.names[1], FEW.names[1]),
         grown("ingress-10k", TEN_THOUSAND.names[1], FEW.names[1]),
+        grown("vip-10k-spread", "10,000 services, spread", FEW.names[0]),
+        grown("ingress-10k-spread", "10,000 ports, spread", FEW.names[1]),
     ];
     run(
         "flat-10k",
@@ -80,6 +94,7 @@ pub(super) fn to_100k(effort: &Effort) -> Result<Vec<Row>> {
     let comparisons = [
         grown("vip-100k", HUNDRED_THOUSAND.names[0], FEW.names[0]),
         grown("ingress-beside", HUNDRED_THOUSAND.names[1], FEW.names[1]),
+        grown("vip-100k-spread", "100,000 services, spread", FEW.names[0]),
     ];
     run("flat-100k", &[FEW, HUNDRED_THOUSAND], &comparisons, effort)
 }
@@ -151,20 +166,28 @@ impl Size {
         topology
     }
 
-    fn paths(self, fabric: &Fabric) -> Result<[Path; 2]> {
+    fn paths(self, fabric: &Fabric) -> Result<Vec<Path>> {
         let node = fabric.address("n1", Family::V4).context("an address")?;
-        let vips = spread(self.services, |number| (vip(number).into(), VIP_PORT));
-        let port = |number| u16::try_from(number).unwrap_or(0) + FIRST_PORT;
-        let ports = spread(self.ports.into(), |number| (node, port(number)));
-        let path = |name, from, targets| Path {
-            name,
-            namespace: fabric.lab().namespace(from),
-            targets,
-        };
-        Ok([
-            path(self.names[0], "ask", vips),
-            path(self.names[1], "client", ports),
-        ])
+        let service = |number| (vip(number).into(), VIP_PORT);
+        let port = |number| (node, u16::try_from(number).unwrap_or(0) + FIRST_PORT);
+        let to_services = |dialled| spread(self.services, dialled, service);
+        let to_ports = |dialled| spread(self.ports.into(), dialled, port);
+        let [services, ports] = self.names;
+        let [more_services, more_ports] = self.spread;
+        let paths = [
+            (Some(services), "ask", to_services(DIALLED)),
+            (Some(ports), "client", to_ports(DIALLED)),
+            (more_services, "ask", to_services(SPREAD)),
+            (more_ports, "client", to_ports(SPREAD)),
+        ];
+        let paths = paths.into_iter().filter_map(|(name, from, targets)| {
+            Some(Path {
+                name: name?,
+                namespace: fabric.lab().namespace(from),
+                targets,
+            })
+        });
+        Ok(paths.collect())
     }
 }
 
@@ -178,9 +201,9 @@ fn by_one_neighbour(namespace: &str) -> Result<()> {
     Ok(())
 }
 
-/// Up to [`DIALLED`] of `count`, far from each other in turn.
-fn spread(count: u32, target: impl Fn(u32) -> (IpAddr, u16)) -> Vec<SocketAddr> {
-    let step = (count / DIALLED).max(1);
+/// At most `dialled` of `count`, far from each other in turn.
+fn spread(count: u32, dialled: u32, target: impl Fn(u32) -> (IpAddr, u16)) -> Vec<SocketAddr> {
+    let step = (count / dialled).max(1);
     let numbers = (0..count).step_by(usize::try_from(step).unwrap_or(1));
     numbers.map(|number| target(number).into()).collect()
 }
