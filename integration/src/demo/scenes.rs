@@ -1,15 +1,17 @@
 //! What the demo shows, in the order in which it shows it.
 
+mod busy;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use integration::lab::demo::{self, HTTP_PORT, PROBE, UDP_PORT};
+use integration::lab::demo::{HTTP_PORT, PROBE, UDP_PORT};
 use integration::lab::{Family, Lab};
-use integration::load::{self, Mode, Plan, Report};
+use integration::load::Running;
 use integration::serve::Answer;
-use integration::{binaries, command, netns, wait};
+use integration::{binaries, command};
 
 use super::Stage;
 use super::narrator::Narrator;
@@ -46,10 +48,10 @@ pub(super) fn play(stage: &mut Stage) -> Result<()> {
     outside(stage)?;
     datagrams(stage)?;
     refusals(stage)?;
-    edit(stage)?;
-    drain(stage)?;
-    restart(stage)?;
-    inspect(stage)
+    busy::edit(stage)?;
+    busy::drain(stage)?;
+    let kept = busy::restart(stage)?;
+    inspect(stage, kept)
 }
 
 fn cluster(stage: &mut Stage) -> Result<()> {
@@ -116,9 +118,10 @@ fn outside(stage: &mut Stage) -> Result<()> {
 
 fn datagrams(stage: &mut Stage) -> Result<()> {
     stage.narrator.section("UDP as well")?;
-    stage
-        .narrator
-        .say("The same servers answer datagrams; through n3, which has none of them:")?;
+    stage.narrator.say(
+        "The same servers answer datagrams; through n3, which has none of them. `netd-lab ask`\n\
+             sends one and prints the answer:",
+    )?;
     let client = stage.lab.document().client.addresses.clone();
     for family in Family::BOTH {
         let target = SocketAddr::new(stage.node_address("n3", family)?, UDP_PORT);
@@ -157,98 +160,22 @@ fn refusals(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-fn edit(stage: &mut Stage) -> Result<()> {
-    stage
-        .narrator
-        .section("The file is edited while clients are busy")?;
-    stage.narrator.say(
-        "Four clients connect as fast as they can while a third server, `web-3`, joins on n3.\n\
-         netd notices the change of the file and applies exactly the difference.",
-    )?;
-    let target = SocketAddr::new(stage.node_address("n3", Family::V4)?, HTTP_PORT);
-    let running = stage.load(target)?;
-    stage.lab.add_task("web-3", "n3")?;
-    stage.topology = demo::topology(&stage.lab);
-    let topology = stage.topology.clone();
-    stage.lab.apply_topology(&topology)?;
-    stage.netctl("n2", &["vip", "inspect", "web"])?;
-    let mut tasks = BTreeSet::new();
-    let all = ["web-1", "web-2", "web-3"];
-    let met = wait::until(Duration::from_secs(10), "all three answer", || {
-        let answer = curl(&stage.lab, "client", target);
-        tasks.extend(answer.map(|answer| answer.task));
-        tasks.iter().eq(all)
-    });
-    stage.narrator.check("all three answer", || met)?;
-    let report = running.stop()?;
-    stage.unharmed(&report)
-}
-
-fn drain(stage: &mut Stage) -> Result<()> {
-    stage.narrator.section("A server drains, and leaves")?;
-    stage.narrator.say(
-        "Under the same load `web-1` is told to drain: `state = \"draining\"` in the file. It gets\n\
-         nothing new, keeps what it has, and is taken out when nothing is active any more.",
-    )?;
-    let target = SocketAddr::new(stage.node_address("n3", Family::V4)?, HTTP_PORT);
-    let running = stage.load(target)?;
-    let mut topology = stage.topology.clone();
-    topology.drain("web-1");
-    stage.lab.apply_topology(&topology)?;
-    let lab = &stage.lab;
-    let empty = wait::until(Duration::from_secs(20), "no connection to web-1", || {
-        lab.active("web", "web-1").is_ok_and(|active| active == 0)
-    });
-    stage.netctl("n3", &["vip", "inspect", "web"])?;
-    stage
-        .narrator
-        .check("no connection to web-1 is left, on any node", || empty)?;
-    topology.retire("web-1");
-    stage.lab.apply_topology(&topology)?;
-    let before = running.operations();
-    wait::until(Duration::from_secs(10), "500 requests without it", || {
-        running.operations() >= before + 500
-    })?;
-    stage
-        .narrator
-        .say("  web-1 serves no more, and 500 more requests were answered.")?;
-    let report = running.stop()?;
-    stage.unharmed(&report)?;
-    let topology = stage.topology.clone();
-    stage.lab.apply_topology(&topology)
-}
-
-fn restart(stage: &mut Stage) -> Result<()> {
-    stage.narrator.section("netd dies; nobody notices")?;
-    stage
-        .narrator
-        .say("The same load; the netd of n3 is killed (kill -9), then started again.")?;
-    let target = SocketAddr::new(stage.node_address("n3", Family::V4)?, HTTP_PORT);
-    let running = stage.load(target)?;
-    stage.lab.kill("n3")?;
-    let before = running.operations();
-    wait::until(Duration::from_secs(10), "500 requests without netd", || {
-        running.operations() >= before + 500
-    })?;
-    stage
-        .narrator
-        .say("  500 requests were answered while no netd ran on n3; it starts again.")?;
-    stage.lab.start("n3")?;
-    let report = running.stop()?;
-    stage.unharmed(&report)
-}
-
-fn inspect(stage: &mut Stage) -> Result<()> {
+fn inspect(stage: &mut Stage, kept: Running) -> Result<()> {
     stage.narrator.section("Looking inside")?;
-    stage
-        .narrator
-        .say("Which flows there are, and what was dropped and why:")?;
-    let flows = stage.run_netctl("n3", &["flow", "ls"])?;
-    let shown: Vec<&str> = flows.lines().take(9).collect();
-    stage.narrator.output(&shown.join("\n"))?;
-    let more = flows.lines().count().saturating_sub(shown.len());
-    stage.narrator.output(&format!("… and {more} more"))?;
-    stage.netctl("n3", &["drop", "ls"])
+    stage.narrator.say(
+        "Which connections go on by n3: those that were opened before its netd was killed. And what\n\
+         was dropped, and why:",
+    )?;
+    let flows = stage.netctl("n3", &["flow", "ls", "--state", "established"])?;
+    stage.narrator.check("the three are still there", || {
+        let count = flows.lines().count().saturating_sub(1);
+        ensure!(count >= 3, "there are {count}");
+        Ok(())
+    })?;
+    let report = kept.stop()?;
+    stage.unharmed("on them: ", &report)?;
+    stage.netctl("n3", &["drop", "ls"])?;
+    Ok(())
 }
 
 impl Stage {
@@ -306,30 +233,6 @@ impl Stage {
             })
     }
 
-    /// Starts load from the client outside and waits until it flows.
-    fn load(&self, target: SocketAddr) -> Result<load::Running> {
-        let plan = Plan {
-            connections: 4,
-            ..Plan::new(Mode::Crr, target)
-        };
-        let running = netns::inside(&self.lab.namespace("client"), || load::start(&plan))?;
-        wait::until(Duration::from_secs(10), "the first 100 requests", || {
-            running.operations() >= 100
-        })?;
-        Ok(running)
-    }
-
-    fn unharmed(&mut self, report: &Report) -> Result<()> {
-        let text = format!(
-            "{} requests, {} failed, longest time without a success {:.1} ms",
-            report.operations, report.errors, report.longest_gap_ms
-        );
-        self.narrator.check(&text, || {
-            ensure!(report.errors == 0, "{:?}", report.error_kinds);
-            Ok(())
-        })
-    }
-
     /// Runs a command inside a member, shown with what it says.
     fn run(&self, member: &str, program: &str, args: &[&str]) -> Result<String> {
         let name = program.rsplit('/').next().unwrap_or(program);
@@ -341,17 +244,14 @@ impl Stage {
     }
 
     /// Shows a `netctl` command and all that it says.
-    fn netctl(&self, node: &str, args: &[&str]) -> Result<()> {
-        let text = self.run_netctl(node, args)?;
-        self.narrator.output(&text)
-    }
-
-    fn run_netctl(&self, node: &str, args: &[&str]) -> Result<String> {
+    fn netctl(&self, node: &str, args: &[&str]) -> Result<String> {
         self.narrator
             .command(&format!("netctl {}   (on {node})", args.join(" ")))?;
         let socket = self.lab.socket(node).display().to_string();
         let all: Vec<&str> = ["--socket", &socket].iter().chain(args).copied().collect();
-        command::run(&binaries::find("netctl")?.display().to_string(), &all)
+        let text = command::run(&binaries::find("netctl")?.display().to_string(), &all)?;
+        self.narrator.output(&text)?;
+        Ok(text)
     }
 
     fn node_address(&self, node: &str, family: Family) -> Result<IpAddr> {

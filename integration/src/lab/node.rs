@@ -150,17 +150,24 @@ impl Lab {
     /// # Errors
     /// When a node does not answer.
     pub fn active(&self, service: &str, task: &str) -> Result<u64> {
-        let mut active = 0;
-        for node in self.running_nodes() {
-            let vip = self.ask(&node, &format!("vips/{service}"))?;
-            let lists = ["Backends", "Published"].map(|key| vip[key].as_array());
-            for backend in lists.into_iter().flatten().flatten() {
-                if backend["Endpoint"] == task {
-                    active += backend["Active"].as_u64().context("a count")?;
-                }
-            }
-        }
-        Ok(active)
+        self.running_nodes()
+            .iter()
+            .map(|node| self.active_on(node, service, task))
+            .sum()
+    }
+
+    /// Those of one node.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn active_on(&self, node: &str, service: &str, task: &str) -> Result<u64> {
+        let vip = self.ask(node, &format!("vips/{service}"))?;
+        let lists = ["Backends", "Published"].map(|key| vip[key].as_array());
+        let backends = lists.into_iter().flatten().flatten();
+        backends
+            .filter(|backend| backend["Endpoint"] == task)
+            .map(|backend| backend["Active"].as_u64().context("a count"))
+            .sum()
     }
 
     /// The socket of a node's netd.
