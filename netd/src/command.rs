@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result, bail};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::config::{Check, Command, Config};
+use crate::config::{Check, Command, Config, Given};
 use crate::topology::{self, LoadError};
 use crate::{agent, logging};
 
@@ -16,7 +16,7 @@ use crate::{agent, logging};
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Run(given) => daemon(given.config()?),
-        Command::Check(given) => check(&given.check()?),
+        Command::Check(given) => check(given),
         Command::Cleanup(given, dry_run) => cleanup(&given.cleanup(dry_run)?),
     }
 }
@@ -34,7 +34,22 @@ fn runtime() -> Result<Runtime> {
         .context("start the runtime")
 }
 
-fn check(check: &Check) -> Result<()> {
+/// Tells what is wrong with the settings and with the topology, all at once.
+fn check(given: Given) -> Result<()> {
+    let (check, settings) = given.check();
+    let checked = check.as_ref().map(check_topology).transpose();
+    match (settings, checked) {
+        (Ok(()), Ok(line)) => {
+            writeln!(io::stdout(), "{}", line.unwrap_or_default()).context("write the result")
+        }
+        (Ok(()), Err(error)) => Err(error),
+        (Err(errors), Ok(_)) => Err(errors.into()),
+        (Err(errors), Err(error)) => bail!("{errors}\n{error}"),
+    }
+}
+
+/// What is said of a topology without mistakes.
+fn check_topology(check: &Check) -> Result<String> {
     let loaded = topology::load(&check.topology, check.node.as_ref()).map_err(listed)?;
     let unfit = check
         .node
@@ -44,15 +59,14 @@ fn check(check: &Check) -> Result<()> {
         return Err(listed(errors));
     }
     let topology = &loaded.topology;
-    let line = format!(
+    Ok(format!(
         "{}: no errors; nodes: {}, networks: {}, endpoints: {}, services: {}",
         check.topology.display(),
         topology.nodes.len(),
         topology.networks.len(),
         topology.endpoints.len(),
         topology.services.len(),
-    );
-    writeln!(io::stdout(), "{line}").context("write the result")
+    ))
 }
 
 fn listed(errors: Vec<LoadError>) -> anyhow::Error {
@@ -82,4 +96,29 @@ fn cleanup(wanted: &dataplane::Cleanup) -> Result<()> {
 pub(crate) fn complain(error: &anyhow::Error) {
     // When nobody reads the errors, nobody reads this one.
     let _ = writeln!(io::stderr(), "{error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::config::Args;
+
+    #[test]
+    fn a_check_tells_mistakes_in_both_files_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let topology = place("topology.toml");
+        let settings = place("netd.toml");
+        std::fs::write(&topology, "nodes = 1\n").unwrap();
+        let text = format!("static = {topology:?}\nbogus = 1\nflow_capacity = 3\n");
+        std::fs::write(&settings, text).unwrap();
+        let words = ["netd", "check", "--config", settings.to_str().unwrap()];
+        let asked = Args::try_parse_from(words).unwrap().asked().unwrap();
+        let told = run(asked).unwrap_err().to_string();
+        for wrong in ["`bogus`", "`3`: a number from 1024", "`nodes`"] {
+            assert!(told.contains(wrong), "{wrong} in: {told}");
+        }
+    }
 }

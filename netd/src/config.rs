@@ -3,6 +3,7 @@
 
 mod args;
 mod file;
+mod log;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,7 +54,8 @@ pub(crate) struct Config {
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Logging {
-    /// `log`: a level, or levels by target such as `info,dataplane=debug`. Default: `info`.
+    /// `log`: levels, each of everything or, as in `info,dataplane=debug`, of a target. Default:
+    /// `info`.
     pub(crate) targets: Targets,
     /// `log_format`: `text` or `json`. Default: `text`.
     pub(crate) format: LogFormat,
@@ -90,6 +92,8 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// Stands for the node where none is needed: any name will do.
+const ANY_NODE: &str = "any";
 /// Where instances keep their state unless told otherwise.
 const STATE_DIR: &str = "/var/lib/netd";
 /// Entries that the flow table may have.
@@ -161,17 +165,19 @@ impl Given {
         }
     }
 
-    /// What `netd check` is to look at.
-    pub(crate) fn check(mut self) -> Result<Check, ConfigErrors> {
-        let topology = self.required("static");
-        let node = self.text("node").and_then(|text| self.name("node", &text));
-        match topology {
-            Some(topology) if self.errors.is_empty() => Ok(Check {
-                topology: topology.into(),
-                node,
-            }),
-            _ => Err(ConfigErrors(self.errors)),
+    /// What `netd check` is to look at, and what a start would refuse of the settings. The topology
+    /// is known even then, if it is given.
+    pub(crate) fn check(mut self) -> (Option<Check>, Result<(), ConfigErrors>) {
+        let topology = self.text("static");
+        let node = self.text("node");
+        let check = topology.map(|topology| Check {
+            topology: topology.into(),
+            node: node.as_ref().and_then(|text| text.parse().ok()),
+        });
+        if node.is_none() {
+            self.add("node", ANY_NODE.to_owned(), String::new());
         }
+        (check, self.config().map(drop))
     }
 
     /// What `netd cleanup` is to remove.
@@ -262,7 +268,7 @@ impl Given {
     }
 
     fn logging(&mut self) -> Logging {
-        let targets = self.text("log").map(|text| text.parse::<Targets>());
+        let targets = self.text("log").map(|text| log::targets(&text));
         let targets = match targets {
             Some(Err(error)) => {
                 self.wrong("log", error);

@@ -27,7 +27,8 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Checks a topology file and tells everything that is wrong with it. Changes nothing.
+    /// Checks the configuration file and the topology file, and tells everything that is wrong with
+    /// them. Changes nothing.
     Check {
         #[command(flatten)]
         topology: TopologyOptions,
@@ -120,7 +121,7 @@ struct FileOption {
 pub(crate) enum Command {
     /// Be the daemon.
     Run(Given),
-    /// Check a topology file.
+    /// Check the configuration file and a topology file.
     Check(Given),
     /// Remove everything; `true` only tells.
     Cleanup(Given, bool),

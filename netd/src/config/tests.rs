@@ -69,7 +69,7 @@ fn everything_wrong_is_told_at_once() {
         "--static is needed, or NETD_STATIC, or `static` in the file",
         "--node is needed, or NETD_NODE, or `node` in the file",
         "--instance or NETD_INSTANCE: `a/b`: a name has 1 to 63 ",
-        "--log or NETD_LOG: `=x`: ",
+        "--log or NETD_LOG: `=x`: `=x` is neither a level ",
         "netd.toml:4: `xml`: `text` or `json` is needed",
         "netd.toml:3: `5`: a number from 1024 to 16777216 is needed",
     ]) {
@@ -99,9 +99,72 @@ fn cleanup_is_of_one_instance_or_of_all() {
 
 #[test]
 fn a_check_needs_no_node() {
-    let check = typed("check --static t.toml").check().unwrap();
+    let (check, settings) = typed("check --static t.toml").check();
+    let check = check.unwrap();
     assert_eq!((check.topology, check.node), ("t.toml".into(), None));
-    assert!(typed("check").check().is_err());
+    assert_eq!(settings, Ok(()));
+    let (check, settings) = typed("check").check();
+    assert!(check.is_none());
+    assert!(settings.is_err());
+}
+
+#[test]
+fn a_check_refuses_the_settings_that_a_start_refuses() {
+    for text in [
+        "flow_capacity = 3\naudit_interval = 0\nattach = 'xdp'\nlog = 'loud'\n",
+        "bogus = 1\nflow_capacity = 3\n",
+        "instance = 'a/b'\nlog_format = 'xml'\nreplace_layout = 1\n",
+        "log = ",
+    ] {
+        let given = || typed("--static t.toml --node n1").over(written(text));
+        let start = given().config().unwrap_err();
+        let (check, settings) = typed("check --static t.toml --node n1")
+            .over(written(text))
+            .check();
+        assert_eq!(settings, Err(start), "{text}");
+        assert!(check.is_some(), "the topology is checked all the same");
+    }
+}
+
+#[test]
+fn a_log_has_levels_and_targets_with_levels() {
+    let log = |text: &str| typed(&format!("--static t.toml --node n1 --log {text}")).config();
+    for good in [
+        "off",
+        "WARN",
+        "info,dataplane=debug",
+        "dataplane::kernel=trace",
+    ] {
+        assert!(log(good).is_ok(), "{good}");
+    }
+    let targets = log("info,dataplane=debug").unwrap().logging.targets;
+    assert!(targets.would_enable("netd", &tracing::Level::INFO));
+    assert!(!targets.would_enable("netd", &tracing::Level::DEBUG));
+    assert!(targets.would_enable("dataplane::kernel", &tracing::Level::DEBUG));
+}
+
+#[test]
+fn a_word_that_is_no_level_does_not_silence_the_log() {
+    for (bad, directive) in [
+        ("loud", "loud"),
+        ("dataplane", "dataplane"),
+        ("3", "3"),
+        ("info,loud", "loud"),
+        ("info,dataplane=loud", "dataplane=loud"),
+        ("info,=debug", "=debug"),
+        ("a=b=debug", "a=b=debug"),
+        ("[span]=debug", "[span]=debug"),
+        ("info,", ""),
+    ] {
+        let line = format!("--static t.toml --node n1 --log {bad}");
+        let told = typed(&line).config().unwrap_err().to_string();
+        let expected = format!(
+            "--log or NETD_LOG: `{bad}`: `{directive}` is neither a level (error, warn, info, debug, \
+             trace, off) nor a target with one, as in `dataplane=debug`"
+        );
+        assert_eq!(told, expected);
+    }
+    assert!(log::targets("").is_err());
 }
 
 #[test]
