@@ -86,6 +86,11 @@ fn cleanup(wanted: &dataplane::Cleanup) -> Result<()> {
         writeln!(out, "{verb} {object}").context("write the result")?;
     }
     if cleaned.problems.is_empty() {
+        if cleaned.removed.is_empty() {
+            let whose = wanted.instance.as_ref();
+            let whose = whose.map_or("netd".to_owned(), |it| format!("the instance {it}"));
+            writeln!(out, "there is nothing of {whose} here").context("write the result")?;
+        }
         return Ok(());
     }
     let problems: Vec<_> = cleaned.problems.iter().map(ToString::to_string).collect();

@@ -53,11 +53,10 @@ impl Lock {
                 file,
             }),
             Err(TryLockError::Error(source)) => Err(unusable(path, &source)),
-            Err(TryLockError::WouldBlock) => Err(Problem::new(
-                ProblemCode::Busy,
-                busy.to_owned(),
-                "the other process to end",
-            )),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{busy}: stop it first");
+                Err(Problem::new(ProblemCode::Busy, message, ""))
+            }
         }
     }
 
@@ -125,7 +124,8 @@ mod tests {
         let lock = Lock::instance(&directory, "a").unwrap();
         let busy = Lock::instance(&directory, "a").unwrap_err();
         assert_eq!(busy.code, ProblemCode::Busy);
-        assert!(busy.message.ends_with(" a"), "{busy}");
+        let told = "another process drives the instance a: stop it first";
+        assert_eq!(busy.to_string(), told);
         let other = Lock::instance(&directory, "b").unwrap();
         assert_eq!(instances(&directory), ["a", "b"].map(str::to_owned).into());
         drop(lock);

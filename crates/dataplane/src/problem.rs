@@ -110,8 +110,25 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if !self.needed.is_empty() {
-            write!(f, " ({})", self.needed)?;
+            write!(f, "; needed: {}", self.needed)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_is_told_as_such() {
+        let told = |needed: &str| {
+            Problem::new(ProblemCode::Record, "lock /x: denied".to_owned(), needed).to_string()
+        };
+        assert_eq!(
+            told("a directory that can be written"),
+            "lock /x: denied; needed: a directory that can be written"
+        );
+        assert_eq!(told(""), "lock /x: denied");
     }
 }
