@@ -5,12 +5,14 @@
 //! says with what they do. It speaks of the first packet of a connection (a SYN, a datagram), and of
 //! a later one where the tables hold its flow.
 
+mod algorithm;
 mod balance;
 mod flows;
 mod kernel;
 mod network;
 mod published;
 
+pub use self::algorithm::algorithm_name;
 pub use self::kernel::{Place, TraceError};
 
 use std::net::{IpAddr, SocketAddr};

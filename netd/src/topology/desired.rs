@@ -312,6 +312,14 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_calls_algorithms_as_the_topology_does() {
+        for one in model::Algorithm::ALL {
+            let told = dataplane::trace::algorithm_name(algorithm(*one));
+            assert_eq!(told, one.as_str());
+        }
+    }
+
+    #[test]
     fn each_node_has_its_own_attachments_and_knows_the_others_endpoints() {
         let (n1, n2) = (part("n1"), part("n2"));
         assert_eq!(n1.vteps, BTreeSet::from([at("192.0.2.12")]));

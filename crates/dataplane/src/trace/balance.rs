@@ -7,7 +7,7 @@ use abi::{
     connection_hash, delivery, pick_index, service_flag,
 };
 
-use super::{Outcome, Stop, Walk, network};
+use super::{Outcome, Stop, Walk, algorithm_name, network};
 
 /// How many backends are tried for a client whose own has not answered.
 const ATTEMPTS: u32 = 4;
@@ -163,14 +163,14 @@ impl Walk<'_> {
         let value = match Algorithm::from_u32(service.algorithm) {
             Some(Algorithm::RoundRobin | Algorithm::WeightedRoundRobin) => {
                 let cursor = self.tables.cursor(service.id);
-                let value = cursor.unwrap_or(0).wrapping_add(attempt);
-                let shown = format!(
-                    "round robin: the cursor is at {value}, the next new flow gets pick {}",
-                    pick_index(value, length)
-                );
-                self.note("cursors", format!("{:08x}", service.id), shown);
                 // A service without cursor stands still.
-                if cursor.is_some() { value } else { 0 }
+                let value = cursor.map_or(0, |cursor| cursor.wrapping_add(attempt));
+                let next = pick_index(value, length);
+                let last = length.saturating_sub(1);
+                let shown =
+                    format!("round robin: the next new flow gets pick {next} (of 0 to {last})");
+                self.note("cursors", format!("{:08x}", service.id), shown);
+                value
             }
             Some(Algorithm::SourceHash) => client_hash(&source).wrapping_add(attempt),
             Some(Algorithm::Maglev) => {
@@ -225,7 +225,7 @@ impl Walk<'_> {
 /// A service in words.
 pub(super) fn describe(service: &Service) -> String {
     let algorithm = match Algorithm::from_u32(service.algorithm) {
-        Some(algorithm) => format!("{algorithm:?}"),
+        Some(algorithm) => algorithm_name(algorithm).to_owned(),
         None => format!("algorithm {}", service.algorithm),
     };
     let (id, length) = (service.id, service.pick_length);
