@@ -9,6 +9,7 @@ use api::{Client, ClientError, DropCount, Flow, FlowState, Timestamp};
 use serde::Serialize;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::cell;
 use crate::failure::Failure;
 use crate::noun::{drops, flow};
 use crate::output::{Listing, Row, Shown, Style, Width};
@@ -35,7 +36,7 @@ pub(crate) async fn flows(
     }
 }
 
-/// Shows what was dropped so far, then reasons whose count grows, until an error ends it.
+/// Shows what was dropped before, then reasons whose count grows, until an error ends it.
 pub(crate) async fn drops(
     client: &Client,
     filter: &drops::Filter,
@@ -239,7 +240,7 @@ impl Row for FlowEvent {
 pub(crate) struct DropEvent {
     /// When it was noticed.
     time: Timestamp,
-    /// How many; at the first look all.
+    /// How many; 0 at the first look, which shows what was dropped before.
     new: u64,
     /// The reason and its count.
     #[serde(flatten)]
@@ -248,19 +249,22 @@ pub(crate) struct DropEvent {
 
 #[derive(Default)]
 struct DropTracker {
-    counts: BTreeMap<String, u64>,
+    known: Option<BTreeMap<String, u64>>,
 }
 
 impl DropTracker {
-    /// The reasons whose count has grown since the last call. A count that is smaller than before
-    /// began anew.
+    /// At first what has been counted so far, nothing of it new; then the reasons whose count has
+    /// grown since the last call. A count that is smaller than before began anew.
     fn update(&mut self, drops: Vec<DropCount>, time: Timestamp) -> Vec<DropEvent> {
+        let first = self.known.is_none();
+        let known = self.known.get_or_insert_default();
         let mut events = Vec::new();
         for drop in drops {
-            let before = self.counts.insert(drop.reason.clone(), drop.count);
+            let before = known.insert(drop.reason.clone(), drop.count);
             let before = before.filter(|before| *before <= drop.count);
-            let new = drop.count - before.unwrap_or_default();
-            if new > 0 {
+            let grown = drop.count - before.unwrap_or_default();
+            if grown > 0 {
+                let new = if first { 0 } else { grown };
                 events.push(DropEvent { time, new, drop });
             }
         }
@@ -289,7 +293,8 @@ impl Row for DropEvent {
     ];
 
     fn cells(&self, width: Width) -> Vec<String> {
-        let mut cells = vec![self.time.to_string(), format!("+{}", self.new)];
+        let new = (self.new > 0).then(|| format!("+{}", self.new));
+        let mut cells = vec![self.time.to_string(), cell::optional(new)];
         cells.extend(self.drop.cells(width));
         cells
     }

@@ -35,11 +35,27 @@ fn drops_are_told_when_their_count_grows() {
         let events = tracker.update(vec![drop_count(count)], NOW);
         events.iter().map(|event| event.new).collect::<Vec<_>>()
     };
-    assert_eq!(grown(&mut tracker, 5), [5], "what there was before");
+    assert_eq!(grown(&mut tracker, 5), [0], "what there was before");
     assert!(grown(&mut tracker, 5).is_empty());
     assert_eq!(grown(&mut tracker, 7), [2]);
     assert_eq!(grown(&mut tracker, 3), [3], "counted anew");
     assert!(grown(&mut tracker, 0).is_empty());
+    assert_eq!(grown(&mut tracker, 1), [1]);
+}
+
+#[test]
+fn totals_of_before_are_not_shown_as_new() {
+    let shown = |events: Vec<DropEvent>| -> Vec<_> {
+        let cells = events.iter().map(|event| event.cells(Width::Full));
+        cells.map(|cells| cells[1..4].join(" ")).collect()
+    };
+    let mut tracker = DropTracker::default();
+    let before = shown(tracker.update(vec![drop_count(10)], NOW));
+    assert_eq!(before, ["- no-backend 10"]);
+    let mut other = drop_count(2);
+    other.reason = "no-port".to_owned();
+    let later = shown(tracker.update(vec![drop_count(11), other], NOW));
+    assert_eq!(later, ["+1 no-backend 11", "+2 no-port 2"]);
 }
 
 #[test]
