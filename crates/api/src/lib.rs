@@ -39,4 +39,4 @@ pub use status::{
 };
 pub use timestamp::Timestamp;
 pub use trace::{Hop, Next, Step, Trace, TraceQuestion, TraceVerdict};
-pub use vip::{Backend, BackendState, Vip, VipPort};
+pub use vip::{Backend, BackendState, PublishedPort, Vip, VipPort};

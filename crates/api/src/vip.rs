@@ -36,6 +36,23 @@ pub struct Vip {
     pub backends: Vec<Backend>,
     /// The same of the service's published ports, at their addresses in the ingress network.
     pub published: Vec<Backend>,
+    /// How the published ports choose among them, each by itself.
+    #[serde(default)]
+    pub published_ports: Vec<PublishedPort>,
+}
+
+/// How a published port of a service chooses a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublishedPort {
+    /// Port and protocol, as in [`crate::Port`]: `8080/tcp`.
+    #[serde(rename = "ID")]
+    pub id: String,
+    /// By its IPVS name, as in [`Vip`].
+    pub algorithm: String,
+    /// For how many seconds a client stays with its backend after its last new flow; 0 for no
+    /// affinity.
+    pub affinity: u32,
 }
 
 /// A balanced port.

@@ -1,9 +1,9 @@
 //! VIPs: their table, the long form with ports and backends, and filters by network and service.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use api::{Backend, BackendState, Protocol, Vip, VipPort};
+use api::{Backend, BackendState, Protocol, PublishedPort, Vip, VipPort};
 
 use crate::cell;
 use crate::output::{Row, Shown, Width, align};
@@ -55,6 +55,11 @@ impl Shown for Vip {
                 total: Some(2),
             }],
             published: Vec::new(),
+            published_ports: vec![PublishedPort {
+                id: "8080/tcp".to_owned(),
+                algorithm: "mh".to_owned(),
+                affinity: 0,
+            }],
         }
     }
 }
@@ -104,21 +109,37 @@ pub(crate) fn describe(vip: &Vip) -> Vec<String> {
         lines.push("Backends:    none: clients are refused".to_owned());
         return lines;
     }
-    lines.extend(table("Backends:", &vip.backends));
+    lines.push("Backends:".to_owned());
+    lines.extend(table(&vip.backends));
     if !vip.published.is_empty() {
-        lines.extend(table("Backends of published ports:", &vip.published));
+        lines.push("Backends of published ports:".to_owned());
+        lines.extend(align(&balancing(&vip.published_ports)));
+        lines.extend(table(&vip.published));
     }
     lines
 }
 
-fn table(title: &str, backends: &[Backend]) -> Vec<String> {
+/// How published ports choose; ports that do alike share a line.
+fn balancing(ports: &[PublishedPort]) -> Vec<String> {
+    let mut alike: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for port in ports {
+        let key = (&port.algorithm, port.affinity);
+        alike.entry(key).or_default().push(&port.id);
+    }
+    let line = |((algorithm, affinity), ports): (_, Vec<&str>)| {
+        let affinity = cell::seconds(affinity);
+        let ports = ports.join(", ");
+        format!("  Algorithm: {algorithm}\tAffinity: {affinity}\tPorts: {ports}")
+    };
+    alike.into_iter().map(line).collect()
+}
+
+fn table(backends: &[Backend]) -> Vec<String> {
     let mut table = vec![
         "  ID\tENDPOINT\tNODE\tADDRESS\tSTATE\tWEIGHT\tSHARE\tACTIVE\tINACTIVE\tTOTAL".to_owned(),
     ];
     table.extend(backends.iter().map(backend));
-    let mut lines = vec![title.to_owned()];
-    lines.extend(align(&table));
-    lines
+    align(&table)
 }
 
 fn backend(backend: &Backend) -> String {
@@ -156,4 +177,36 @@ fn endpoints(backends: &[Backend]) -> usize {
 
 fn active(backends: &[Backend]) -> Option<u64> {
     backends.iter().map(|backend| backend.active).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_ports_have_their_own_algorithm() {
+        let mut vip = Vip::example();
+        vip.published = vip.backends.clone();
+        let mut other = vip.published_ports[0].clone();
+        other.id = "53/udp".to_owned();
+        vip.published_ports.push(other.clone());
+        other.id = "443/tcp".to_owned();
+        other.algorithm = "sh".to_owned();
+        other.affinity = 60;
+        vip.published_ports.push(other);
+        let lines = describe(&vip);
+        let at = lines
+            .iter()
+            .position(|line| line == "Backends of published ports:");
+        let (above, below) = lines.split_at(at.unwrap());
+        assert!(above.contains(&"Algorithm:   rr".to_owned()), "{above:?}");
+        let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            below[1..3].iter().map(words).collect::<Vec<_>>(),
+            [
+                "Algorithm: mh Affinity: - Ports: 8080/tcp, 53/udp",
+                "Algorithm: sh Affinity: 1m Ports: 443/tcp",
+            ]
+        );
+    }
 }

@@ -55,7 +55,7 @@ pub(super) async fn list(State(agent): State<Handle>) -> Result<Json<Vec<Port>>,
 }
 
 /// A port that is answered at some places only may be another service's elsewhere.
-fn id(service: &ServiceName, published: &Published, protocol: api::Protocol) -> String {
+pub(super) fn id(service: &ServiceName, published: &Published, protocol: api::Protocol) -> String {
     let port = published.mapping.port.get();
     let Scope {
         nodes, addresses, ..

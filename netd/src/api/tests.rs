@@ -150,6 +150,12 @@ async fn vips_have_each_backend_once_with_its_connections() {
     let shares: Vec<_> = vip.backends.iter().map(|it| it.share).collect();
     assert_eq!(shares, [50.0; 4], "round robin does not weigh");
     assert_eq!(vip.affinity, 0);
+    let published = [("8080/tcp", "mh")];
+    let told = vip.published_ports.iter();
+    let told: Vec<_> = told
+        .map(|it| (it.id.as_str(), it.algorithm.as_str()))
+        .collect();
+    assert_eq!(told, published, "not the VIP's algorithm");
     assert_eq!(
         (vip.backends[1].active, vip.backends[1].total),
         (Some(0), Some(0))

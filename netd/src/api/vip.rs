@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use api::{Backend, BackendState, Vip, VipPort};
+use api::{Backend, BackendState, PublishedPort, Vip, VipPort};
 use axum::Json;
 use axum::extract::{Path, State};
 use model::{BackendId, FrontendKind, Service, ServiceName, Topology};
 
 use super::lookup::{Named, find};
+use super::port;
 use super::refusal::Refusal;
 use super::share::Shares;
 use super::snapshot::{Snapshot, service_id, values, wire_protocol};
@@ -53,6 +54,11 @@ fn vip(topology: &Topology, loads: &Loads, name: &ServiceName, service: &Service
         target: mapping.target.get(),
         protocol: wire_protocol(mapping.protocol),
     });
+    let published = service.published.iter().map(|published| PublishedPort {
+        id: port::id(name, published, wire_protocol(published.mapping.protocol)),
+        algorithm: published.balancing.algorithm.to_string(),
+        affinity: published.balancing.affinity.seconds(),
+    });
     Vip {
         id: service_id(service.id),
         name: name.to_string(),
@@ -68,6 +74,7 @@ fn vip(topology: &Topology, loads: &Loads, name: &ServiceName, service: &Service
         published: backends(topology, loads, service, |it| {
             matches!(it, FrontendKind::Published(_))
         }),
+        published_ports: published.collect(),
     }
 }
 
