@@ -153,7 +153,8 @@ fn cleanup_spares_what_runs_wherever_its_state_is() {
         assert_eq!(dry.removed, [format!("pins in {}", old.display())]);
         assert_eq!(dry.problems.len(), 1, "{dry:?}");
         assert_eq!(dry.problems[0].code, ProblemCode::Busy);
-        assert!(dry.problems[0].message.ends_with(&running.instance));
+        let whose = format!(" {}: stop it first", running.instance);
+        assert!(dry.problems[0].message.ends_with(&whose));
         all.dry_run = false;
         assert_eq!(cleanup(&all).await, dry);
         assert!(!old.exists() && !directory.join("all/idle").exists());
