@@ -133,6 +133,7 @@ impl Node {
     /// Forgets every flow.
     pub(crate) fn clear(&mut self) -> Result<()> {
         self.oracle = Oracle::new(contents());
+        self.counted = trial::counts(&self.kernel)?;
         self.kernel.tables.fill(&self.oracle.contents)
     }
 }

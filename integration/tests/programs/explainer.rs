@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use abi::{
     Address, Backend, DropReason, Endpoint, EndpointKey, Flow, FlowKey, Fragment, Header, Iface,
@@ -261,7 +262,9 @@ fn explain(kernel: &mut Kernel, seed: u64, tally: &mut Tally) -> Result<()> {
         });
         let count = || reason.map_or(Ok(0), |reason| kernel.tables.dropped(reason));
         let before = count()?;
+        let start = Instant::now();
         let ran = kernel.run(lane.program(), &packet)?;
+        oracle.flows.clock.set(start, Instant::now());
         // The oracle knows which packets make good ones of those that follow.
         let _ = oracle.judge(lane.program(), &packet);
         let counted = reason.filter(|_| count().is_ok_and(|after| after == before + 1));

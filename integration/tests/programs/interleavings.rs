@@ -155,7 +155,8 @@ fn connections_do_not_disturb_each_other_in_any_order() -> Result<()> {
     Namespace::new("order")?.inside(|| {
         let mut node = Node::new()?;
         for seed in first..first + u64::try_from(packets / 50 / steps)?.max(1) {
-            explore(&mut node, seed, steps).with_context(|| format!("NETD_TEST_SEED={seed}"))?;
+            trial::definite(|| explore(&mut node, seed, steps))
+                .with_context(|| format!("NETD_TEST_SEED={seed}"))?;
         }
         Ok(())
     })

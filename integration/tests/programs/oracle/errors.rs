@@ -106,7 +106,7 @@ impl Oracle {
                 return None;
             }
         }
-        (!owner.is_dead(key.protocol)).then_some(entry.flow)
+        (!owner.is_dead(key.protocol, &self.flows.clock)).then_some(entry.flow)
     }
 
     /// A task's packet to a VIP that is neither TCP, UDP nor an echo request.

@@ -1,6 +1,7 @@
 //! The oracle's flow tables, by the rules of the design: an opening is a flow that nobody has
 //! answered yet; the first answer settles it; a flow ends once.
 
+mod clock;
 mod opening;
 mod resting;
 
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use abi::{Address, Flow, FlowKey, Load, NetId};
 use integration::testrun::FlowTable;
 
+use self::clock::Clock;
 pub(crate) use self::opening::Plan;
 pub(crate) use self::resting::{Resting, begins, patience};
 use self::resting::{half_over, over};
@@ -43,6 +45,7 @@ pub(crate) struct Flows {
     pub(crate) staying: BTreeSet<u32>,
     /// The backend that has not answered the client at hand, 0 for none.
     pub(crate) avoid: u32,
+    pub(crate) clock: Clock,
 }
 
 pub(crate) fn key(
@@ -121,7 +124,7 @@ impl Flows {
     /// Records a packet of a live flow.
     pub(crate) fn pass(&mut self, key: &FlowKey, is_reply: bool, packet: &Reading, length: usize) {
         let (table, mut entry) = self.find(key).unwrap();
-        entry.touch();
+        entry.touch(&self.clock);
         let count = if is_reply {
             &mut entry.flow.reply
         } else {
@@ -208,7 +211,7 @@ impl Flows {
         if owner != key && !state.is_for(packet) {
             return None;
         }
-        if !state.takes(packet) {
+        if !state.takes(packet, &self.clock) {
             self.forget(&owner);
             return None;
         }
@@ -219,7 +222,7 @@ impl Flows {
         }
         // One that is sent on untranslated cannot tell whose answer comes.
         let is_staying = self.staying.contains(&state.flow.backend);
-        if state.is_forlorn(packet) && (owner != key || !is_staying) {
+        if state.is_forlorn(packet, &self.clock) && (owner != key || !is_staying) {
             self.avoid = state.flow.backend;
             self.forget(&owner);
             return None;
@@ -245,9 +248,9 @@ impl Flows {
             return None;
         }
         let live = if is_reply {
-            !entry.is_dead(packet.protocol)
+            !entry.is_dead(packet.protocol, &self.clock)
         } else {
-            entry.takes(packet)
+            entry.takes(packet, &self.clock)
         };
         if !live {
             self.forget(key);

@@ -371,7 +371,7 @@ impl Oracle {
 /// How the answers to a packet from another node leave: straight to the client, if that is wanted and
 /// this node has a route to it, else by the node.
 fn way_home(reading: &Reading, node: u32, (way, second): (u8, u32)) -> Delivery {
-    let has_route = !reading.v6 || reading.source.octets()[0] != 0xff;
+    let has_route = !is_bound(&reading.source) && !is_bound(&reading.destination);
     let (target, kind) = if way == ONE_WAY && has_route {
         (WAY_OUT, flows::DIRECT)
     } else {
@@ -386,6 +386,14 @@ fn way_home(reading: &Reading, node: u32, (way, second): (u8, u32)) -> Delivery 
         delivery.set_second(second);
     }
     delivery
+}
+
+/// Whether IPv6 routes nothing to or from the address (`rt6_need_strict`, include/net/ip6_route.h).
+fn is_bound(address: &Address) -> bool {
+    let std::net::IpAddr::V6(v6) = std::net::IpAddr::from(*address) else {
+        return false;
+    };
+    v6.is_multicast() || v6.is_unicast_link_local() || v6.is_loopback()
 }
 
 /// Whether no client outside can have the address.

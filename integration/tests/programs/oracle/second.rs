@@ -50,7 +50,9 @@ impl Oracle {
         let (client, server) = ((reading.source, reading.sport), (plan.server, plan.port));
         let key = flows::key(net, client, server, (reading.protocol, flows::REVERSE));
         let entry = self.flows.find(&key);
-        entry.is_some_and(|(_, entry)| entry.is_for(reading) && entry.takes(reading))
+        entry.is_some_and(|(_, entry)| {
+            entry.is_for(reading) && entry.takes(reading, &self.flows.clock)
+        })
     }
 
     /// The frame's first backend does not know the connection.

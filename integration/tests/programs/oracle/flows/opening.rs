@@ -33,7 +33,7 @@ impl Flows {
     pub(crate) fn make_way(&mut self, key: &FlowKey, packet: &Reading) -> Result<(), Collides> {
         if let Some((_, entry)) = self.find(key) {
             let is_opening = entry.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
-            if !is_opening && entry.takes(packet) {
+            if !is_opening && entry.takes(packet, &self.clock) {
                 return Err(Collides);
             }
             self.forget(key);
@@ -53,7 +53,7 @@ impl Flows {
             let (client, server) = ((plan.client, port), (plan.server, plan.port));
             let key = key(plan.net, client, server, (packet.protocol, REVERSE));
             if let Some((_, entry)) = self.find(&key) {
-                if !entry.is_for(packet) && entry.takes(packet) {
+                if !entry.is_for(packet) && entry.takes(packet, &self.clock) {
                     continue;
                 }
                 self.forget(&key);
@@ -62,7 +62,7 @@ impl Flows {
             if is_alone && port == packet.sport {
                 flow.seen |= ALONE;
             }
-            self.opening.insert(key, Resting::new(flow));
+            self.opening.insert(key, Resting::new(flow, &self.clock));
             self.count(plan.backend, |load| &mut load.picked);
             return Ok(port);
         }
@@ -102,16 +102,20 @@ impl Flows {
         flow.peer_port = plan.port;
         flow.client = plan.client;
         flow.client_port = port;
-        self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
+        self.opening.insert(
+            client_key(plan.net, packet),
+            Resting::new(flow, &self.clock),
+        );
     }
 
     /// The client's side of a new flow.
     pub(crate) fn open_forward(&mut self, plan: &Plan, packet: &Reading, length: usize) {
         let mut flow = fresh(plan, packet, length, plan.there);
         flow.seen |= ALONE;
-        self.opening
-            .insert(client_key(plan.net, packet), Resting::new(flow));
+        self.opening.insert(
+            client_key(plan.net, packet),
+            Resting::new(flow, &self.clock),
+        );
         self.count(plan.backend, |load| &mut load.picked);
     }
 }

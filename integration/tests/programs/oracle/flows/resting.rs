@@ -1,10 +1,11 @@
 //! Flows between packets: how long they may rest, and what wakes them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::Flow;
 
 use super::super::read::{Reading, TCP};
+use super::clock::{Clock, Moment};
 use super::{CLIENT_DONE, PLACE, REPLIED, RESET, SERVER_DONE};
 
 /// When a client that has heard nothing asks again, and not because a packet was doubled on the way.
@@ -15,7 +16,7 @@ const IMPATIENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Resting {
     pub(crate) flow: Flow,
     pub(crate) idle: u64,
-    since: Instant,
+    since: Moment,
 }
 
 pub(super) fn over(seen: u32) -> bool {
@@ -47,29 +48,33 @@ pub(crate) fn begins(packet: &Reading) -> bool {
 }
 
 impl Resting {
-    pub(super) fn new(flow: Flow) -> Self {
+    pub(super) const fn new(flow: Flow, clock: &Clock) -> Self {
         Self {
             flow,
             idle: 0,
-            since: Instant::now(),
+            since: clock.now(),
         }
     }
 
     /// Something has come.
-    pub(super) fn touch(&mut self) {
+    pub(super) const fn touch(&mut self, clock: &Clock) {
         self.idle = 0;
-        self.since = Instant::now();
+        self.since = clock.now();
     }
 
     /// Whether the client asks again, and nobody has answered.
-    pub(super) fn is_forlorn(&self, packet: &Reading) -> bool {
+    pub(super) fn is_forlorn(&self, packet: &Reading, clock: &Clock) -> bool {
         let waits = self.flow.seen & (REPLIED | CLIENT_DONE | SERVER_DONE | RESET) == 0;
-        let rested = Duration::from_secs(self.idle) + self.since.elapsed();
-        waits && begins(packet) && rested >= IMPATIENCE
+        waits && begins(packet) && self.has_rested(IMPATIENCE, clock)
     }
 
-    pub(crate) fn is_dead(&self, protocol: u8) -> bool {
-        self.flow.seen & PLACE != 0 || self.idle > patience(self.flow.seen, protocol)
+    pub(crate) fn is_dead(&self, protocol: u8, clock: &Clock) -> bool {
+        let patience = Duration::from_secs(patience(self.flow.seen, protocol));
+        self.flow.seen & PLACE != 0 || self.has_rested(patience, clock)
+    }
+
+    fn has_rested(&self, limit: Duration, clock: &Clock) -> bool {
+        clock.has_passed(limit, self.since, Duration::from_secs(self.idle))
     }
 
     /// Whether the client's packet is for the frontend by which this flow came.
@@ -78,8 +83,8 @@ impl Resting {
             && self.flow.client_port == packet.sport
     }
 
-    pub(crate) fn takes(&self, packet: &Reading) -> bool {
+    pub(crate) fn takes(&self, packet: &Reading, clock: &Clock) -> bool {
         let replaced = begins(packet) && half_over(self.flow.seen);
-        !replaced && !self.is_dead(packet.protocol)
+        !replaced && !self.is_dead(packet.protocol, clock)
     }
 }
